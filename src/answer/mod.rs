@@ -1,0 +1,3 @@
+//! Who answered the call.
+mod verdict;
+pub use verdict::{Class, Verdict};

@@ -1,0 +1,3 @@
+//! Samples only: frames, codecs, tones, resampling.
+mod frame;
+pub use frame::{Frame, Origin};

@@ -1,0 +1,3 @@
+//! Who has the floor.
+mod words;
+pub use words::{SpokenWord, Word};
