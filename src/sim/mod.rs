@@ -1,1 +1,5 @@
-//! (being built)
+//! The simulated world: scripted phones.
+mod phone;
+mod scenario;
+pub use phone::{Action, Phone};
+pub use scenario::{Answer, Beep, Listen, Menu, Record, Scenario, ScenarioError, Step};
