@@ -1,2 +1,7 @@
-//! The command line.
-fn main() {}
+//! The `patchcord` command; everything it does is in `cli` and the library.
+
+mod cli;
+
+fn main() -> std::process::ExitCode {
+    cli::main()
+}
