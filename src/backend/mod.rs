@@ -6,6 +6,7 @@
 //!
 //! Vendors live one file each; `local/` holds the models that run in this process.
 
+pub mod cache;
 pub mod openai;
 pub mod scripted;
 
