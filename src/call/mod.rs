@@ -2,6 +2,8 @@
 pub mod event;
 pub mod io;
 pub mod outcome;
+mod playout;
 pub mod port;
+pub mod tap;
 pub use event::{CallEvent, Lifecycle};
 pub use outcome::{CallReport, HangupSource, Outcome};

@@ -1,1 +1,2 @@
-//! (being built)
+//! A world without sockets: virtual network.
+pub mod net;
