@@ -54,10 +54,11 @@ impl Playout {
         Self { ring, current: None, paused: false, cut_through: None, done_through: None }
     }
 
-    /// Whether a frame may go out now. Discards what was cut on the way.
-    pub(in crate::call) fn is_ready(&mut self) -> bool {
-        self.discard();
-        self.ring.peek().is_some_and(|spoken| !self.paused || spoken.protected)
+    /// Whether a frame may go out now. False while cut frames wait at the front: [`Playout::discard`] first.
+    pub(in crate::call) fn is_ready(&self) -> bool {
+        self.ring.peek().is_some_and(|spoken| {
+            Some(spoken.utterance) > self.cut_through && (!self.paused || spoken.protected)
+        })
     }
 
     /// Whether an utterance has begun, not ended and is not paused: silence would be a hole in it.
@@ -67,6 +68,7 @@ impl Playout {
 
     /// Takes the next frame, which goes out at `at`. `None` if none may go.
     pub(in crate::call) fn take(&mut self, at: MediaTime, news: &mut News) -> Option<Frame> {
+        self.discard();
         if !self.is_ready() {
             return None;
         }
@@ -138,7 +140,8 @@ impl Playout {
         self.discard();
     }
 
-    fn discard(&mut self) {
+    /// Drops what was cut; at most what the ring holds.
+    pub(in crate::call) fn discard(&mut self) {
         while self.ring.peek().is_some_and(|spoken| Some(spoken.utterance) <= self.cut_through) {
             self.ring.pop();
         }

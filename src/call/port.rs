@@ -85,6 +85,11 @@ pub enum LegEvent {
         /// When the last one ended.
         at: MediaTime,
     },
+    /// Digits of a [`LegCommand::SendDigits`] will not go out: the far end takes no telephone-events, or too many wait.
+    DigitsRefused {
+        /// When.
+        at: MediaTime,
+    },
     /// What the leg received and sent in all; comes just before [`LegEvent::Closed`].
     Stats(LegStats),
     /// The leg is over: stopped, or its socket died.
