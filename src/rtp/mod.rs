@@ -14,7 +14,7 @@ pub mod rtcp;
 pub mod sequence;
 mod session;
 
-pub use packet::{Packet, PacketHeader, ParseError};
+pub use packet::{HEADER_LEN, Packet, PacketHeader, ParseError};
 pub use reorder::{PushOutcome, Released, Reorder};
 pub use rtcp::RtcpNews;
 pub use session::{Reason, Received, Session, SessionConfig, Stats};

@@ -139,3 +139,72 @@ impl PacketHeader {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_plain_packet_reads_field_by_field() {
+        let bytes = [0x80, 0x88, 0x12, 0x34, 0x00, 0x00, 0x00, 0xa0, 0xde, 0xad, 0xbe, 0xef, 0xd5, 0xd5];
+        let packet = Packet::parse(&bytes).expect("valid");
+        assert_eq!(packet.payload_type(), 8);
+        assert!(packet.marker());
+        assert_eq!(packet.sequence(), 0x1234);
+        assert_eq!(packet.timestamp(), 160);
+        assert_eq!(packet.ssrc(), 0xdead_beef);
+        assert_eq!(packet.payload(), [0xd5, 0xd5]);
+    }
+
+    #[test]
+    fn csrcs_extension_and_padding_are_not_payload() {
+        // RFC 3550 §5.1: V=2, P=1, X=1, CC=2; one extension word; three padding octets.
+        let mut bytes = vec![0xb2, 0x00, 0, 1, 0, 0, 0, 2, 0, 0, 0, 3];
+        bytes.extend([0; 8]);
+        bytes.extend([0xbe, 0xde, 0, 1, 9, 9, 9, 9]);
+        bytes.extend([0x55, 0x66]);
+        bytes.extend([0, 0, 3]);
+        assert_eq!(Packet::parse(&bytes).expect("valid").payload(), [0x55, 0x66]);
+    }
+
+    #[test]
+    fn what_its_own_header_contradicts_is_refused() {
+        let mut bytes = [0u8; 14];
+        assert_eq!(Packet::parse(&bytes), Err(ParseError::Version));
+        bytes[0] = 0x80;
+        assert_eq!(Packet::parse(&bytes[..11]), Err(ParseError::Truncated));
+        bytes[0] = 0x81;
+        assert_eq!(Packet::parse(&bytes), Err(ParseError::Truncated), "CSRC list missing");
+        bytes[0] = 0x90;
+        assert_eq!(Packet::parse(&bytes), Err(ParseError::Truncated), "extension missing");
+        bytes[0] = 0xa0;
+        assert_eq!(Packet::parse(&bytes), Err(ParseError::Padding), "no padding octet at all");
+        bytes[13] = 3;
+        assert_eq!(Packet::parse(&bytes), Err(ParseError::Padding), "more padding than payload");
+        bytes[13] = 2;
+        assert_eq!(Packet::parse(&bytes).expect("all padding").payload(), []);
+    }
+
+    proptest! {
+        #[test]
+        fn no_datagram_panics(bytes in prop::collection::vec(any::<u8>(), 0..80)) {
+            if let Ok(packet) = Packet::parse(&bytes) {
+                prop_assert!(packet.payload().len() <= bytes.len() - HEADER_LEN);
+            }
+        }
+
+        #[test]
+        fn what_is_written_reads_back(
+            payload_type in 0u8..128, marker: bool, sequence: u16, timestamp: u32, ssrc: u32,
+        ) {
+            let header = PacketHeader { payload_type, marker, sequence, timestamp, ssrc };
+            let mut out = [0xff; 20];
+            prop_assert_eq!(header.write(&mut out), HEADER_LEN);
+            let packet = Packet::parse(&out).expect("own packets are valid");
+            prop_assert_eq!(packet.header(), header);
+            prop_assert_eq!(packet.payload(), [0xff; 8]);
+        }
+    }
+}
