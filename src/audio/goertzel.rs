@@ -35,3 +35,29 @@ impl Goertzel {
         2.0 * (s1 * s1 + s2 * s2 - self.coefficient * s1 * s2).max(0.0) / (n * n)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::audio::Tone;
+    use crate::audio::level::mean_square;
+    use crate::time::Rate;
+
+    #[test]
+    fn a_pure_tone_is_all_in_its_bin_and_nothing_two_bins_away() {
+        // 200 samples at 8 kHz: bins are 40 Hz apart.
+        let mut block = [0; 200];
+        Tone::new(1000.0, -6.0, Rate::Hz8000).fill(&mut block);
+        let total = mean_square(&block);
+        let at = |hz| Goertzel::new(hz, 8000.0).power(&block) / total;
+        assert!((at(1000.0) - 1.0).abs() < 0.001);
+        assert!(at(1080.0) < 0.0001 && at(920.0) < 0.0001);
+    }
+
+    #[test]
+    fn silence_and_no_samples_have_no_power() {
+        let bin = Goertzel::new(440.0, 8000.0);
+        assert_eq!(bin.power(&[]), 0.0);
+        assert_eq!(bin.power(&[0; 160]), 0.0);
+    }
+}

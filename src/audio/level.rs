@@ -37,3 +37,28 @@ pub fn peak_dbov(block: &[i16]) -> f32 {
 fn dbov(amplitude: f32) -> f32 {
     if amplitude > 0.0 { (20.0 * (amplitude / 32768.0).log10()).max(FLOOR_DBOV) } else { FLOOR_DBOV }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_scale_square_wave_is_the_overload_point() {
+        assert!(rms_dbov(&[i16::MIN; 160]).abs() < 1e-4);
+        assert!(peak_dbov(&[0, i16::MIN, 5]).abs() < 1e-4);
+    }
+
+    #[test]
+    fn half_the_amplitude_is_six_decibels_less() {
+        let block: [i16; 160] = std::array::from_fn(|i| if i % 2 == 0 { 16384 } else { -16384 });
+        assert!((rms_dbov(&block) + 6.02).abs() < 0.01);
+        assert_eq!(rms(&block), 16384.0);
+    }
+
+    #[test]
+    fn silence_reads_the_floor() {
+        assert_eq!(rms_dbov(&[0; 160]), FLOOR_DBOV);
+        assert_eq!(rms_dbov(&[]), FLOOR_DBOV);
+        assert_eq!(peak_dbov(&[]), FLOOR_DBOV);
+    }
+}

@@ -79,3 +79,40 @@ fn saturate(value: f64) -> i16 {
     // `as` saturates, and this is the clipping a sum of two loud tones needs.
     value.round() as i16
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::audio::Goertzel;
+    use crate::audio::level::{peak_dbov, rms_dbov};
+
+    #[test]
+    fn a_tone_has_its_level_and_its_frequency() {
+        let mut out = [0; 8000];
+        Tone::new(1004.0, -10.0, Rate::Hz8000).fill(&mut out);
+        assert!((rms_dbov(&out) - -13.01).abs() < 0.01);
+        assert!((peak_dbov(&out) - -10.0).abs() < 0.05);
+        let power = Goertzel::new(1004.0, 8000.0).power(&out);
+        assert!((10.0 * (power / (32768.0f32 * 32768.0)).log10() - -13.01).abs() < 0.05);
+    }
+
+    #[test]
+    fn pieces_of_any_length_join_without_a_seam() {
+        let mut whole = [0; 500];
+        Tone::dual(697.0, 1209.0, -9.0, Rate::Hz16000).fill(&mut whole);
+        let mut pieces = [0; 500];
+        let mut tone = Tone::dual(697.0, 1209.0, -9.0, Rate::Hz16000);
+        for piece in pieces.chunks_mut(7) {
+            tone.fill(piece);
+        }
+        assert_eq!(whole, pieces);
+    }
+
+    #[test]
+    fn mixing_adds_and_clips() {
+        let mut out = [32_000; 400];
+        Tone::new(440.0, -1.0, Rate::Hz8000).mix(&mut out);
+        assert_eq!(out.iter().max(), Some(&i16::MAX));
+        assert!(out.iter().any(|&s| s < 10_000));
+    }
+}
