@@ -1,7 +1,11 @@
 //! One call: leg, playout, recording tap, events, outcome.
 pub mod event;
 pub mod io;
+pub mod leg;
 pub mod outcome;
+mod playout;
 pub mod port;
+pub mod tap;
 pub use event::{CallEvent, Lifecycle};
+pub use leg::{Leg, LegConfig, LegPort, leg};
 pub use outcome::{CallReport, HangupSource, Outcome};

@@ -1,7 +1,10 @@
 //! What crosses between a leg on the media thread and its call on the async side. All of it is `Copy` or inline:
 //! nothing here allocates.
 
+use std::net::SocketAddr;
+
 use crate::audio::Frame;
+use crate::sdp::Codec;
 use crate::signal::{Digit, Signal};
 use crate::time::MediaTime;
 
@@ -67,7 +70,8 @@ pub enum LegEvent {
         /// When.
         at: MediaTime,
     },
-    /// An utterance was cut: what waited of it was discarded.
+    /// An utterance was cut: what waited of it was discarded. Told once for the utterance that was playing or
+    /// paused, and once (with zero samples) for [`LegCommand::Cut`]'s `through` if that had not begun.
     PlayoutCut {
         /// The utterance.
         utterance: u32,
@@ -81,6 +85,13 @@ pub enum LegEvent {
         /// When the last one ended.
         at: MediaTime,
     },
+    /// Digits of a [`LegCommand::SendDigits`] will not go out: the far end takes no telephone-events, or too many wait.
+    DigitsRefused {
+        /// When.
+        at: MediaTime,
+    },
+    /// What the leg received and sent in all; comes just before [`LegEvent::Closed`].
+    Stats(LegStats),
     /// The leg is over: stopped, or its socket died.
     Closed {
         /// When.
@@ -103,8 +114,54 @@ pub enum LegCommand {
     PauseOnSpeech(bool),
     /// Press keys (RFC 4733).
     SendDigits(Digits),
+    /// Where and how the far end wants its media: from an SDP that came after the leg was made, or changed.
+    SetRemote(RemoteMedia),
     /// Close the leg; its last event is [`LegEvent::Closed`].
     Stop,
+}
+
+/// The far end's side of the session description.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct RemoteMedia {
+    /// Where it wants RTP.
+    pub addr: SocketAddr,
+    /// Where it wants RTCP; equal to `addr` if multiplexed (RFC 5761). `None`: the next port (RFC 3550 §11).
+    pub rtcp: Option<SocketAddr>,
+    /// The codec to send.
+    pub codec: Codec,
+    /// Payload type to send it with.
+    pub payload_type: u8,
+    /// Payload type of telephone-events in both directions; `None` if the far end knows none.
+    pub event_payload_type: Option<u8>,
+}
+
+/// What a leg has received and sent since it began.
+#[derive(Clone, Copy, PartialEq, Debug, Default)]
+pub struct LegStats {
+    /// RTP packets received from the far end.
+    pub packets_received: u64,
+    /// RTP packets that never came (RFC 3550 §6.4.1).
+    pub packets_lost: u64,
+    /// Interarrival jitter at the end [ms] (RFC 3550 §6.4.1).
+    pub jitter_ms: f32,
+    /// RTP packets sent.
+    pub packets_sent: u64,
+    /// Datagrams from addresses that are not the far end's; dropped.
+    pub strangers: u64,
+    /// Datagrams that were neither RTP nor RTCP; dropped.
+    pub malformed: u64,
+    /// Packets of a payload type that is not decoded: comfort noise and unknown ones.
+    pub ignored: u64,
+    /// 20 ms frames decoded or made up.
+    pub frames: u64,
+    /// Of these, frames that hold made-up audio.
+    pub concealed: u64,
+    /// Times the stream of packets dried up.
+    pub starvations: u64,
+    /// 20 ms of silence sent inside an utterance because its audio was not there yet.
+    pub underruns: u64,
+    /// Items refused by full rings (heard, events, tap together).
+    pub dropped: u64,
 }
 
 /// Up to 32 keys, inline.

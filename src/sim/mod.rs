@@ -1,4 +1,5 @@
-//! The simulated world: scripted phones.
+//! The simulated world: scripted phones and a virtual network.
+pub mod net;
 mod phone;
 mod scenario;
 pub use phone::{Action, Phone};
