@@ -3,12 +3,14 @@
 //! 256 samples at a time flow in (floats in −1…1), one probability flows out. No clock, no allocation after
 //! construction; the weights (0.8 MB, packed for 8-lane vectors) are shared by all legs. The network, from the
 //! model file: 32 samples of context, right-reflected padding by 32, a 128-point DFT every 64 samples, four
-//! convolutions, an LSTM cell and a logistic output. Kernels are plain loops over `[f32; 8]` blocks, compiled once
-//! with AVX2 + FMA (or AVX-512, NEON) and once for any machine; the choice is made at run time.
+//! convolutions, an LSTM cell and a logistic output. Kernels work on blocks of eight lanes, compiled once with
+//! AVX2 + FMA and once for any machine; the choice is made at run time.
 
 use std::sync::Arc;
 
-use pulp::{Arch, Simd, WithSimd};
+#[cfg(target_arch = "x86_64")]
+use pulp::x86::V3;
+use pulp::{Simd, WithSimd};
 
 pub use super::onnx::WeightsError;
 
@@ -18,32 +20,78 @@ const CONTEXT: usize = 32;
 const BINS: usize = 65;
 const STEPS: usize = 4;
 
-/// Eight lanes that the compiler keeps in one register.
-#[derive(Clone, Copy, Default)]
+/// Eight weights or gates, aligned as one vector.
+#[derive(Clone, Copy, Default, PartialEq, Debug)]
 #[repr(C, align(32))]
 struct F8([f32; 8]);
 
 impl F8 {
-    #[inline(always)]
-    fn splat(v: f32) -> Self {
-        Self([v; 8])
-    }
-
-    /// `self + a · b`; one instruction where the machine has it, else a product and a sum (never a library call).
-    #[inline(always)]
-    fn fma<const FUSED: bool>(mut self, a: Self, b: Self) -> Self {
-        for i in 0..8 {
-            self.0[i] = if FUSED { a.0[i].mul_add(b.0[i], self.0[i]) } else { a.0[i] * b.0[i] + self.0[i] };
-        }
-        self
-    }
-
     #[inline(always)]
     fn map(mut self, f: impl Fn(f32) -> f32) -> Self {
         for v in &mut self.0 {
             *v = f(*v);
         }
         self
+    }
+}
+
+/// Eight-lane arithmetic of one machine.
+trait Lanes: Copy {
+    type V: Copy;
+    fn load(self, v: &F8) -> Self::V;
+    fn store(self, v: Self::V) -> F8;
+    fn splat(self, v: f32) -> Self::V;
+    /// `acc + a · b`.
+    fn fma(self, acc: Self::V, a: Self::V, b: Self::V) -> Self::V;
+}
+
+/// Any machine: the compiler's own vectors, and never a library call for a fused product.
+#[derive(Clone, Copy)]
+struct Plain;
+
+const FUSED: bool = cfg!(target_arch = "aarch64");
+
+impl Lanes for Plain {
+    type V = F8;
+    #[inline(always)]
+    fn load(self, v: &F8) -> F8 {
+        *v
+    }
+    #[inline(always)]
+    fn store(self, v: F8) -> F8 {
+        v
+    }
+    #[inline(always)]
+    fn splat(self, v: f32) -> F8 {
+        F8([v; 8])
+    }
+    #[inline(always)]
+    fn fma(self, mut acc: F8, a: F8, b: F8) -> F8 {
+        for i in 0..8 {
+            acc.0[i] = if FUSED { a.0[i].mul_add(b.0[i], acc.0[i]) } else { a.0[i] * b.0[i] + acc.0[i] };
+        }
+        acc
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+impl Lanes for V3 {
+    type V = pulp::f32x8;
+    #[inline(always)]
+    fn load(self, v: &F8) -> Self::V {
+        pulp::cast(v.0)
+    }
+    #[inline(always)]
+    fn store(self, v: Self::V) -> F8 {
+        F8(pulp::cast(v))
+    }
+    #[inline(always)]
+    fn splat(self, v: f32) -> Self::V {
+        self.splat_f32x8(v)
+    }
+    #[inline(always)]
+    fn fma(self, acc: Self::V, a: Self::V, b: Self::V) -> Self::V {
+        self.mul_add_f32x8(a, b, acc)
     }
 }
 
@@ -118,8 +166,7 @@ impl SileroWeights {
         }
         for block in 0..8 {
             packed.conv0.extend(
-                (0..BINS)
-                    .map(|c| [0, 1, 2].map(|k| pack(|o| w0[((16 * block + o) * BINS + c) * 3 + k]))),
+                (0..BINS).map(|c| [0, 1, 2].map(|k| pack(|o| w0[((16 * block + o) * BINS + c) * 3 + k]))),
             );
         }
         for block in 0..2 {
@@ -130,7 +177,13 @@ impl SileroWeights {
         }
         for block in 0..8 {
             packed.lstm.extend((0..256).map(|r| {
-                pack(|g| if r < 128 { ih[(64 * block + g) * 128 + r] } else { hh[(64 * block + g) * 128 + r - 128] })
+                pack(|g| {
+                    if r < 128 {
+                        ih[(64 * block + g) * 128 + r]
+                    } else {
+                        hh[(64 * block + g) * 128 + r - 128]
+                    }
+                })
             }));
         }
         Ok(packed)
@@ -141,7 +194,8 @@ impl SileroWeights {
 #[derive(Clone)]
 pub struct Silero {
     weights: Arc<SileroWeights>,
-    arch: Arch,
+    #[cfg(target_arch = "x86_64")]
+    avx2: Option<V3>,
     state: State,
 }
 
@@ -163,12 +217,22 @@ impl Silero {
     /// A detector at the start of a stream.
     #[must_use]
     pub fn new(weights: Arc<SileroWeights>) -> Self {
-        Self { weights, arch: Arch::new(), state: State::new() }
+        Self {
+            weights,
+            #[cfg(target_arch = "x86_64")]
+            avx2: V3::try_new(),
+            state: State::new(),
+        }
     }
 
     /// The probability that the window holds speech (0 to 1), given the stream so far. Samples are in −1…1.
     pub fn process(&mut self, window: &[f32; WINDOW]) -> f32 {
-        self.arch.dispatch(Step { weights: &self.weights, state: &mut self.state, window })
+        let (weights, state) = (&*self.weights, &mut self.state);
+        #[cfg(target_arch = "x86_64")]
+        if let Some(lanes) = self.avx2 {
+            return Simd::vectorize(lanes, Step { weights, state, window, lanes });
+        }
+        Step { weights, state, window, lanes: Plain }.run()
     }
 
     /// Forgets the stream: the next window is the first.
@@ -183,25 +247,26 @@ impl State {
     }
 }
 
-struct Step<'a> {
+struct Step<'a, L> {
     weights: &'a SileroWeights,
     state: &'a mut State,
     window: &'a [f32; WINDOW],
+    lanes: L,
 }
 
-impl WithSimd for Step<'_> {
+impl<L: Lanes> WithSimd for Step<'_, L> {
     type Output = f32;
 
     #[inline(always)]
-    fn with_simd<S: Simd>(self, _simd: S) -> f32 {
-        if S::IS_SCALAR && !cfg!(target_arch = "aarch64") { self.run::<false>() } else { self.run::<true>() }
+    fn with_simd<S: Simd>(self, _: S) -> f32 {
+        self.run()
     }
 }
 
-impl Step<'_> {
+impl<L: Lanes> Step<'_, L> {
     #[inline(always)]
-    fn run<const FUSED: bool>(self) -> f32 {
-        let Step { weights, state, window } = self;
+    fn run(self) -> f32 {
+        let Step { weights, state, window, lanes } = self;
         let mut padded = [0.0; CONTEXT + WINDOW + 32];
         padded[..CONTEXT].copy_from_slice(&state.context);
         padded[CONTEXT..CONTEXT + WINDOW].copy_from_slice(window);
@@ -210,18 +275,18 @@ impl Step<'_> {
         }
         state.context.copy_from_slice(&window[WINDOW - CONTEXT..]);
 
-        let spectrum = stft::<FUSED>(weights, &padded);
-        let a = conv0::<FUSED>(weights, &spectrum);
-        let b = conv1::<FUSED>(weights, &a);
-        let c = conv2::<FUSED>(weights, &b);
-        conv3::<FUSED>(weights, &c, &mut state.xh);
-        lstm::<FUSED>(weights, state)
+        let spectrum = stft(lanes, weights, &padded);
+        let a = conv0(lanes, weights, &spectrum);
+        let b = conv1(lanes, weights, &a);
+        let c = conv2(lanes, weights, &b);
+        conv3(lanes, weights, &c, &mut state.xh);
+        lstm(lanes, weights, state)
     }
 }
 
 /// Magnitudes by step and bin (bins 65–71 are zero padding).
 #[inline(always)]
-fn stft<const FUSED: bool>(w: &SileroWeights, padded: &[f32; 320]) -> [[f32; 72]; STEPS] {
+fn stft<L: Lanes>(l: L, w: &SileroWeights, padded: &[f32; 320]) -> [[f32; 72]; STEPS] {
     let mut folded = [[[0.0f32; 2]; STEPS]; 64];
     for (i, f) in folded.iter_mut().enumerate() {
         let n = i + 1;
@@ -232,13 +297,15 @@ fn stft<const FUSED: bool>(w: &SileroWeights, padded: &[f32; 320]) -> [[f32; 72]
     }
     let mut out = [[0.0; 72]; STEPS];
     for (block, rows) in w.stft.as_chunks::<64>().0.iter().enumerate().take(9) {
-        let [mut re, mut im] = [[F8::default(); STEPS]; 2];
+        let [mut re, mut im] = [[l.splat(0.0); STEPS]; 2];
         for ([cos, sin], f) in rows.iter().zip(&folded) {
+            let (cos, sin) = (l.load(cos), l.load(sin));
             for t in 0..STEPS {
-                re[t] = re[t].fma::<FUSED>(*cos, F8::splat(f[t][0]));
-                im[t] = im[t].fma::<FUSED>(*sin, F8::splat(f[t][1]));
+                re[t] = l.fma(re[t], cos, l.splat(f[t][0]));
+                im[t] = l.fma(im[t], sin, l.splat(f[t][1]));
             }
         }
+        let (re, im) = (re.map(|v| l.store(v)), im.map(|v| l.store(v)));
         for t in 0..STEPS {
             let mut magnitude = F8::default();
             for lane in 0..8 {
@@ -257,76 +324,79 @@ fn relu(v: F8) -> F8 {
 }
 
 #[inline(always)]
-fn conv0<const FUSED: bool>(w: &SileroWeights, x: &[[f32; 72]; STEPS]) -> [[f32; 128]; STEPS] {
+fn conv0<L: Lanes>(l: L, w: &SileroWeights, x: &[[f32; 72]; STEPS]) -> [[f32; 128]; STEPS] {
     let mut inputs = [[0.0f32; STEPS]; BINS];
     for (c, v) in inputs.iter_mut().enumerate() {
         *v = [x[0][c], x[1][c], x[2][c], x[3][c]];
     }
     let mut out = [[0.0; 128]; STEPS];
     for (block, (rows, bias)) in w.conv0.as_chunks::<BINS>().0.iter().zip(&w.bias0).enumerate().take(8) {
-        let [mut a0, mut a1, mut a2, mut a3] = [*bias; STEPS];
+        let [mut a0, mut a1, mut a2, mut a3] = [bias.map(|v| l.load(&v)); STEPS];
         for (taps, v) in rows.iter().zip(&inputs) {
-            let [x0, x1, x2, x3] = v.map(F8::splat);
+            let [x0, x1, x2, x3] = v.map(|v| l.splat(v));
             for j in 0..2 {
-                let [k0, k1, k2] = [taps[0][j], taps[1][j], taps[2][j]];
-                a0[j] = a0[j].fma::<FUSED>(k1, x0).fma::<FUSED>(k2, x1);
-                a1[j] = a1[j].fma::<FUSED>(k0, x0).fma::<FUSED>(k1, x1).fma::<FUSED>(k2, x2);
-                a2[j] = a2[j].fma::<FUSED>(k0, x1).fma::<FUSED>(k1, x2).fma::<FUSED>(k2, x3);
-                a3[j] = a3[j].fma::<FUSED>(k0, x2).fma::<FUSED>(k1, x3);
+                let [k0, k1, k2] = [l.load(&taps[0][j]), l.load(&taps[1][j]), l.load(&taps[2][j])];
+                a0[j] = l.fma(l.fma(a0[j], k1, x0), k2, x1);
+                a1[j] = l.fma(l.fma(l.fma(a1[j], k0, x0), k1, x1), k2, x2);
+                a2[j] = l.fma(l.fma(l.fma(a2[j], k0, x1), k1, x2), k2, x3);
+                a3[j] = l.fma(l.fma(a3[j], k0, x2), k1, x3);
             }
         }
         for (t, a) in [a0, a1, a2, a3].iter().enumerate() {
-            store(&mut out[t], 2 * block, relu(a[0]));
-            store(&mut out[t], 2 * block + 1, relu(a[1]));
+            store(&mut out[t], 2 * block, relu(l.store(a[0])));
+            store(&mut out[t], 2 * block + 1, relu(l.store(a[1])));
         }
     }
     out
 }
 
 #[inline(always)]
-fn conv1<const FUSED: bool>(w: &SileroWeights, x: &[[f32; 128]; STEPS]) -> [[f32; 64]; 2] {
+fn conv1<L: Lanes>(l: L, w: &SileroWeights, x: &[[f32; 128]; STEPS]) -> [[f32; 64]; 2] {
     let mut inputs = [[0.0f32; STEPS]; 128];
     for (c, v) in inputs.iter_mut().enumerate() {
         *v = [x[0][c], x[1][c], x[2][c], x[3][c]];
     }
     let mut out = [[0.0; 64]; 2];
     for (block, (rows, bias)) in w.conv1.as_chunks::<128>().0.iter().zip(&w.bias1).enumerate().take(2) {
-        let [mut a0, mut a1] = [*bias; 2];
+        let [mut a0, mut a1] = [bias.map(|v| l.load(&v)); 2];
         for (taps, v) in rows.iter().zip(&inputs) {
-            let [x0, x1, x2, x3] = v.map(F8::splat);
+            let [x0, x1, x2, x3] = v.map(|v| l.splat(v));
             for j in 0..4 {
-                let [k0, k1, k2] = [taps[0][j], taps[1][j], taps[2][j]];
-                a0[j] = a0[j].fma::<FUSED>(k1, x0).fma::<FUSED>(k2, x1);
-                a1[j] = a1[j].fma::<FUSED>(k0, x1).fma::<FUSED>(k1, x2).fma::<FUSED>(k2, x3);
+                let [k0, k1, k2] = [l.load(&taps[0][j]), l.load(&taps[1][j]), l.load(&taps[2][j])];
+                a0[j] = l.fma(l.fma(a0[j], k1, x0), k2, x1);
+                a1[j] = l.fma(l.fma(l.fma(a1[j], k0, x1), k1, x2), k2, x3);
             }
         }
         for j in 0..4 {
-            store(&mut out[0], 4 * block + j, relu(a0[j]));
-            store(&mut out[1], 4 * block + j, relu(a1[j]));
+            store(&mut out[0], 4 * block + j, relu(l.store(a0[j])));
+            store(&mut out[1], 4 * block + j, relu(l.store(a1[j])));
         }
     }
     out
 }
 
 #[inline(always)]
-fn conv2<const FUSED: bool>(w: &SileroWeights, x: &[[f32; 64]; 2]) -> [f32; 64] {
-    let mut acc = w.bias2;
+fn conv2<L: Lanes>(l: L, w: &SileroWeights, x: &[[f32; 64]; 2]) -> [f32; 64] {
+    let mut acc = w.bias2.map(|v| l.load(&v));
     for ((taps, x0), x1) in w.conv2.iter().zip(&x[0]).zip(&x[1]) {
+        let (x0, x1) = (l.splat(*x0), l.splat(*x1));
         for j in 0..8 {
-            acc[j] = acc[j].fma::<FUSED>(taps[0][j], F8::splat(*x0)).fma::<FUSED>(taps[1][j], F8::splat(*x1));
+            acc[j] = l.fma(l.fma(acc[j], l.load(&taps[0][j]), x0), l.load(&taps[1][j]), x1);
         }
     }
     let mut out = [0.0; 64];
     for (block, v) in acc.into_iter().enumerate() {
-        store(&mut out, block, relu(v));
+        store(&mut out, block, relu(l.store(v)));
     }
     out
 }
 
 #[inline(always)]
-fn conv3<const FUSED: bool>(w: &SileroWeights, x: &[f32; 64], xh: &mut [f32; 256]) {
-    for ((rows, bias), out) in w.conv3.as_chunks::<64>().0.iter().zip(&w.bias3).zip(xh.as_chunks_mut::<64>().0) {
-        let acc = product::<FUSED>(*bias, rows, x);
+fn conv3<L: Lanes>(l: L, w: &SileroWeights, x: &[f32; 64], xh: &mut [f32; 256]) {
+    for ((rows, bias), out) in
+        w.conv3.as_chunks::<64>().0.iter().zip(&w.bias3).zip(xh.as_chunks_mut::<64>().0)
+    {
+        let acc = product(l, *bias, rows, x);
         for (o, v) in out.as_chunks_mut::<8>().0.iter_mut().zip(acc) {
             *o = relu(v).0;
         }
@@ -335,44 +405,43 @@ fn conv3<const FUSED: bool>(w: &SileroWeights, x: &[f32; 64], xh: &mut [f32; 256
 
 /// One LSTM cell (gates i, f, g, o) and the logistic output over the rectified hidden state.
 #[inline(always)]
-fn lstm<const FUSED: bool>(w: &SileroWeights, state: &mut State) -> f32 {
+fn lstm<L: Lanes>(l: L, w: &SileroWeights, state: &mut State) -> f32 {
     let mut gates = [[F8::default(); 8]; 8];
     for ((rows, bias), out) in w.lstm.as_chunks::<256>().0.iter().zip(&w.bias_lstm).zip(&mut gates) {
-        *out = product::<FUSED>(*bias, rows, &state.xh);
+        *out = product(l, *bias, rows, &state.xh);
     }
-    let mut sum = F8::default();
+    let mut sum = l.splat(0.0);
     for b in 0..16 {
         let gate = |g: usize| gates[2 * g + b / 8][b % 8];
         let (i, f, g, o) = (gate(0), gate(1), gate(2), gate(3));
-        let mut h = F8::default();
+        let [i, f, o] = [i, f, o].map(|v| sigmoid8(l, v));
+        let g = tanh8(l, g);
+        let mut cell = F8::default();
         for lane in 0..8 {
-            let cell = sigmoid::<FUSED>(f.0[lane]) * state.cell[b].0[lane]
-                + sigmoid::<FUSED>(i.0[lane]) * tanh::<FUSED>(g.0[lane]);
-            state.cell[b].0[lane] = cell;
-            h.0[lane] = sigmoid::<FUSED>(o.0[lane]) * tanh::<FUSED>(cell);
+            cell.0[lane] = f.0[lane] * state.cell[b].0[lane] + i.0[lane] * g.0[lane];
+        }
+        state.cell[b] = cell;
+        let mut h = tanh8(l, cell);
+        for lane in 0..8 {
+            h.0[lane] *= o.0[lane];
         }
         state.xh[128 + 8 * b..136 + 8 * b].copy_from_slice(&h.0);
-        sum = sum.fma::<FUSED>(relu(h), w.out[b]);
+        sum = l.fma(sum, l.load(&relu(h)), l.load(&w.out[b]));
     }
-    sigmoid::<FUSED>(sum.0.iter().sum::<f32>() + w.out_bias)
+    sigmoid(l, l.store(sum).0.iter().sum::<f32>() + w.out_bias)
 }
 
 /// `bias + rowsᵀ · x` for 64 outputs in eight registers.
 #[inline(always)]
-fn product<const FUSED: bool>(bias: [F8; 8], rows: &[[F8; 8]], x: &[f32]) -> [F8; 8] {
-    let [mut a, mut b, mut c, mut d, mut e, mut f, mut g, mut h] = bias;
+fn product<L: Lanes>(l: L, bias: [F8; 8], rows: &[[F8; 8]], x: &[f32]) -> [F8; 8] {
+    let mut acc = bias.map(|v| l.load(&v));
     for (row, x) in rows.iter().zip(x) {
-        let x = F8::splat(*x);
-        a = a.fma::<FUSED>(row[0], x);
-        b = b.fma::<FUSED>(row[1], x);
-        c = c.fma::<FUSED>(row[2], x);
-        d = d.fma::<FUSED>(row[3], x);
-        e = e.fma::<FUSED>(row[4], x);
-        f = f.fma::<FUSED>(row[5], x);
-        g = g.fma::<FUSED>(row[6], x);
-        h = h.fma::<FUSED>(row[7], x);
+        let x = l.splat(*x);
+        for j in 0..8 {
+            acc[j] = l.fma(acc[j], l.load(&row[j]), x);
+        }
     }
-    [a, b, c, d, e, f, g, h]
+    acc.map(|v| l.store(v))
 }
 
 /// Writes a register to block `block` of a row of activations.
@@ -381,30 +450,39 @@ fn store(row: &mut [f32], block: usize, v: F8) {
     row[8 * block..8 * block + 8].copy_from_slice(&v.0);
 }
 
+/// `e^x` in each lane: 2^n · e^r with |r| ≤ ln 2 / 2, to about 1e-7.
 #[inline(always)]
-fn exp<const FUSED: bool>(x: f32) -> f32 {
-    // 2^n · e^r with |r| ≤ ln 2 / 2; the magic number rounds to the nearest integer and leaves it in the low bits.
+fn exp8<L: Lanes>(l: L, x: F8) -> F8 {
+    // Adding the magic number rounds to the nearest integer and leaves it in the low bits.
     const MAGIC: f32 = 12_582_912.0;
-    let x = x.clamp(-87.0, 87.0);
-    let shifted = x * std::f32::consts::LOG2_E + MAGIC;
-    let n = shifted - MAGIC;
-    let r = x - n * 0.693_359_4 - n * -2.121_944_4e-4;
-    let mut p = 1.0 / 720.0;
+    let x = x.map(|x| x.clamp(-87.0, 87.0));
+    let shifted = l.store(l.fma(l.splat(MAGIC), l.load(&x), l.splat(std::f32::consts::LOG2_E)));
+    let n = l.load(&shifted.map(|s| s - MAGIC));
+    let r = l.fma(l.fma(l.load(&x), n, l.splat(-0.693_359_4)), n, l.splat(2.121_944_4e-4));
+    let mut p = l.splat(1.0 / 720.0);
     for c in [1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5, 1.0, 1.0] {
-        p = if FUSED { f32::mul_add(p, r, c) } else { p * r + c };
+        p = l.fma(l.splat(c), p, r);
     }
-    let scale = f32::from_bits((shifted.to_bits() << 23).wrapping_add(0x3f80_0000));
-    p * scale
+    let mut p = l.store(p);
+    for lane in 0..8 {
+        p.0[lane] *= f32::from_bits((shifted.0[lane].to_bits() << 23).wrapping_add(0x3f80_0000));
+    }
+    p
 }
 
 #[inline(always)]
-fn sigmoid<const FUSED: bool>(x: f32) -> f32 {
-    1.0 / (1.0 + exp::<FUSED>(-x))
+fn sigmoid8<L: Lanes>(l: L, x: F8) -> F8 {
+    exp8(l, x.map(|x| -x)).map(|e| 1.0 / (1.0 + e))
 }
 
 #[inline(always)]
-fn tanh<const FUSED: bool>(x: f32) -> f32 {
-    2.0 / (1.0 + exp::<FUSED>(-2.0 * x)) - 1.0
+fn tanh8<L: Lanes>(l: L, x: F8) -> F8 {
+    exp8(l, x.map(|x| -2.0 * x)).map(|e| 2.0 / (1.0 + e) - 1.0)
+}
+
+#[inline(always)]
+fn sigmoid<L: Lanes>(l: L, x: f32) -> f32 {
+    sigmoid8(l, F8([x; 8])).0[0]
 }
 
 #[cfg(test)]
@@ -445,7 +523,11 @@ mod tests {
     }
 
     fn probabilities(silero: &mut Silero, pcm: &[i16]) -> Vec<f32> {
-        pcm.as_chunks::<WINDOW>().0.iter().map(|w| silero.process(&w.map(|s| f32::from(s) / 32768.0))).collect()
+        pcm.as_chunks::<WINDOW>()
+            .0
+            .iter()
+            .map(|w| silero.process(&w.map(|s| f32::from(s) / 32768.0)))
+            .collect()
     }
 
     fn worst(got: &[f32], want: &[f32]) -> f32 {
@@ -475,12 +557,13 @@ mod tests {
 
     #[test]
     fn the_plain_build_and_the_vector_build_agree() {
-        let weights = Arc::new(SileroWeights::from_onnx(&super::super::onnx::tests::small_model()).expect("a model"));
+        let weights =
+            Arc::new(SileroWeights::from_onnx(&super::super::onnx::tests::small_model()).expect("a model"));
         let mut fast = Silero::new(weights.clone());
         let mut state = State::new();
         for window in synthetic(12_800).as_chunks::<WINDOW>().0 {
             let window = window.map(|s| f32::from(s) / 32768.0);
-            let plain = Step { weights: &weights, state: &mut state, window: &window }.run::<false>();
+            let plain = Step { weights: &weights, state: &mut state, window: &window, lanes: Plain }.run();
             assert!((fast.process(&window) - plain).abs() < 1e-5);
         }
     }
@@ -490,10 +573,10 @@ mod tests {
         for i in -2000..2000 {
             let x = i as f32 / 50.0;
             let exact = 1.0 / (1.0 + f64::from(-x).exp());
-            assert!((f64::from(sigmoid::<true>(x)) - exact).abs() < 2e-7, "{x}");
-            assert!((f64::from(tanh::<false>(x)) - f64::from(x).tanh()).abs() < 4e-7, "{x}");
+            assert!((f64::from(sigmoid(Plain, x)) - exact).abs() < 2e-7, "{x}");
+            assert!((f64::from(tanh8(Plain, F8([x; 8])).0[0]) - f64::from(x).tanh()).abs() < 4e-7, "{x}");
         }
-        assert_eq!((sigmoid::<true>(1e9), sigmoid::<true>(-1e9) < 1e-30), (1.0, true));
+        assert_eq!((sigmoid(Plain, 1e9), sigmoid(Plain, -1e9) < 1e-30), (1.0, true));
     }
 
     #[test]
