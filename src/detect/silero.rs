@@ -305,11 +305,11 @@ fn stft<L: Lanes>(l: L, w: &SileroWeights, padded: &[f32; 320]) -> [[f32; 72]; S
                 im[t] = l.fma(im[t], sin, l.splat(f[t][1]));
             }
         }
-        let (re, im) = (re.map(|v| l.store(v)), im.map(|v| l.store(v)));
         for t in 0..STEPS {
+            let (re, im) = (l.store(re[t]), l.store(im[t]));
             let mut magnitude = F8::default();
             for lane in 0..8 {
-                let (r, i) = (re[t].0[lane], im[t].0[lane]);
+                let (r, i) = (re.0[lane], im.0[lane]);
                 magnitude.0[lane] = (r * r + i * i).sqrt();
             }
             store(&mut out[t], block, magnitude);
@@ -331,9 +331,9 @@ fn conv0<L: Lanes>(l: L, w: &SileroWeights, x: &[[f32; 72]; STEPS]) -> [[f32; 12
     }
     let mut out = [[0.0; 128]; STEPS];
     for (block, (rows, bias)) in w.conv0.as_chunks::<BINS>().0.iter().zip(&w.bias0).enumerate().take(8) {
-        let [mut a0, mut a1, mut a2, mut a3] = [bias.map(|v| l.load(&v)); STEPS];
+        let [mut a0, mut a1, mut a2, mut a3] = [load_all(l, bias); STEPS];
         for (taps, v) in rows.iter().zip(&inputs) {
-            let [x0, x1, x2, x3] = v.map(|v| l.splat(v));
+            let (x0, x1, x2, x3) = (l.splat(v[0]), l.splat(v[1]), l.splat(v[2]), l.splat(v[3]));
             for j in 0..2 {
                 let [k0, k1, k2] = [l.load(&taps[0][j]), l.load(&taps[1][j]), l.load(&taps[2][j])];
                 a0[j] = l.fma(l.fma(a0[j], k1, x0), k2, x1);
@@ -358,9 +358,9 @@ fn conv1<L: Lanes>(l: L, w: &SileroWeights, x: &[[f32; 128]; STEPS]) -> [[f32; 6
     }
     let mut out = [[0.0; 64]; 2];
     for (block, (rows, bias)) in w.conv1.as_chunks::<128>().0.iter().zip(&w.bias1).enumerate().take(2) {
-        let [mut a0, mut a1] = [bias.map(|v| l.load(&v)); 2];
+        let [mut a0, mut a1] = [load_all(l, bias); 2];
         for (taps, v) in rows.iter().zip(&inputs) {
-            let [x0, x1, x2, x3] = v.map(|v| l.splat(v));
+            let (x0, x1, x2, x3) = (l.splat(v[0]), l.splat(v[1]), l.splat(v[2]), l.splat(v[3]));
             for j in 0..4 {
                 let [k0, k1, k2] = [l.load(&taps[0][j]), l.load(&taps[1][j]), l.load(&taps[2][j])];
                 a0[j] = l.fma(l.fma(a0[j], k1, x0), k2, x1);
@@ -377,7 +377,7 @@ fn conv1<L: Lanes>(l: L, w: &SileroWeights, x: &[[f32; 128]; STEPS]) -> [[f32; 6
 
 #[inline(always)]
 fn conv2<L: Lanes>(l: L, w: &SileroWeights, x: &[[f32; 64]; 2]) -> [f32; 64] {
-    let mut acc = w.bias2.map(|v| l.load(&v));
+    let mut acc = load_all(l, &w.bias2);
     for ((taps, x0), x1) in w.conv2.iter().zip(&x[0]).zip(&x[1]) {
         let (x0, x1) = (l.splat(*x0), l.splat(*x1));
         for j in 0..8 {
@@ -414,7 +414,7 @@ fn lstm<L: Lanes>(l: L, w: &SileroWeights, state: &mut State) -> f32 {
     for b in 0..16 {
         let gate = |g: usize| gates[2 * g + b / 8][b % 8];
         let (i, f, g, o) = (gate(0), gate(1), gate(2), gate(3));
-        let [i, f, o] = [i, f, o].map(|v| sigmoid8(l, v));
+        let (i, f, o) = (sigmoid8(l, i), sigmoid8(l, f), sigmoid8(l, o));
         let g = tanh8(l, g);
         let mut cell = F8::default();
         for lane in 0..8 {
@@ -434,14 +434,28 @@ fn lstm<L: Lanes>(l: L, w: &SileroWeights, state: &mut State) -> f32 {
 /// `bias + rowsᵀ · x` for 64 outputs in eight registers.
 #[inline(always)]
 fn product<L: Lanes>(l: L, bias: [F8; 8], rows: &[[F8; 8]], x: &[f32]) -> [F8; 8] {
-    let mut acc = bias.map(|v| l.load(&v));
+    let mut acc = load_all(l, bias);
     for (row, x) in rows.iter().zip(x) {
         let x = l.splat(*x);
         for j in 0..8 {
             acc[j] = l.fma(acc[j], l.load(&row[j]), x);
         }
     }
-    acc.map(|v| l.store(v))
+    let mut out = [F8::default(); 8];
+    for j in 0..8 {
+        out[j] = l.store(acc[j]);
+    }
+    out
+}
+
+/// Registers from packed blocks. A loop, because `array::map` is not always inlined into the vector build.
+#[inline(always)]
+fn load_all<L: Lanes, const N: usize>(l: L, blocks: &[F8; N]) -> [L::V; N] {
+    let mut out = [l.splat(0.0); N];
+    for j in 0..N {
+        out[j] = l.load(&blocks[j]);
+    }
+    out
 }
 
 /// Writes a register to block `block` of a row of activations.
