@@ -434,7 +434,7 @@ fn lstm<L: Lanes>(l: L, w: &SileroWeights, state: &mut State) -> f32 {
 /// `bias + rowsᵀ · x` for 64 outputs in eight registers.
 #[inline(always)]
 fn product<L: Lanes>(l: L, bias: [F8; 8], rows: &[[F8; 8]], x: &[f32]) -> [F8; 8] {
-    let mut acc = load_all(l, bias);
+    let mut acc = load_all(l, &bias);
     for (row, x) in rows.iter().zip(x) {
         let x = l.splat(*x);
         for j in 0..8 {
