@@ -17,7 +17,7 @@ use tokio::sync::{Semaphore, mpsc};
 use crate::audio::{Frame, Tone};
 use crate::backend::{BackendError, TextToSpeech, Voice};
 use crate::call::io::Voiced;
-use crate::call::port::{LegCommand, LegEvent, RemoteMedia};
+use crate::call::port::{LegCommand, LegEvent};
 use crate::engine::EngineError;
 use crate::engine::handle::load_vad;
 use crate::engine::signalling::Incoming;
@@ -213,12 +213,12 @@ impl Shared {
         };
         let Some(Ok((answer, agreed))) = call.sdp.as_deref().map(|offer| sdp::answer(&media.local, offer))
         else {
-            media.handle.command(LegCommand::Stop);
+            media.tell(LegCommand::Stop);
             signalling.reject(call.session, 488).await;
             return;
         };
-        media.handle.command(LegCommand::SetRemote(RemoteMedia::from(agreed)));
-        media.handle.command(LegCommand::PauseOnSpeech(false));
+        media.set_remote(&agreed);
+        media.tell(LegCommand::PauseOnSpeech(false));
         signalling.answer(call.session, answer).await;
         let voice = VoiceQueue::new(Arc::clone(&self.tts), Voice::default());
         let entry = JournalEntry {
@@ -341,7 +341,7 @@ impl SimulatedCall<'_> {
         }
         self.shared.station.signalling.hang_up(call.session).await;
         self.drain_leg(up);
-        self.media.handle.command(LegCommand::Stop);
+        self.media.tell(LegCommand::Stop);
         self.close_mailbox();
         self.ears.entry.said = self.phone.said().to_vec();
         if let Some(since) = self.ears.speech_since.take() {
@@ -356,7 +356,9 @@ impl SimulatedCall<'_> {
             self.ears.keep(&frame);
         }
         // The simulated callee keeps no stereo recording.
-        while self.media.port.tap.pop().is_some() {}
+        if let Some(tap) = &mut self.media.port.tap {
+            while tap.pop().is_some() {}
+        }
         while let Some(event) = self.media.port.events.pop() {
             match event {
                 LegEvent::Signal(signal) => {
@@ -384,12 +386,12 @@ impl SimulatedCall<'_> {
                 }
                 Action::Beep { utterance, freq_hz, ms } => {
                     let mut samples = vec![0; (ms * MediaTime::HZ / 1000) as usize];
-                    Tone::single(freq_hz, -12.0, Rate::Hz8000).fill(&mut samples);
+                    Tone::new(freq_hz, -12.0, Rate::Hz8000).fill(&mut samples);
                     self.voice.play(utterance, samples);
                 }
                 Action::StopSaying { through } => {
                     self.voice.cancel(through);
-                    self.media.handle.command(LegCommand::Cut { through });
+                    self.media.tell(LegCommand::Cut { through });
                 }
                 Action::StartRecording => self.ears.recording = Some(Vec::new()),
                 Action::StopRecording => self.close_mailbox(),

@@ -9,7 +9,7 @@ use crate::agent::Delta;
 use crate::backend::{BackendError, SttEvent, SttInput, SttStream};
 use crate::call::io::{DialogEvent, Heard, Input, Output};
 use crate::call::outcome::Quality;
-use crate::call::port::{LegCommand, LegEvent, RemoteMedia};
+use crate::call::port::{LegCommand, LegEvent};
 use crate::call::{CallEvent, CallReport, HangupSource, Machine};
 use crate::engine::Backends;
 use crate::engine::recorder::{Recorder, Recording};
@@ -45,7 +45,7 @@ pub(super) struct Driver {
 struct Progress {
     recording: Option<Recording>,
     reply: Option<(u32, Reply)>,
-    quality: Quality,
+    leg_over: bool,
     lost_audio_frames: u64,
     report: Option<Box<CallReport>>,
 }
@@ -100,15 +100,28 @@ impl Driver {
                 state.lost_audio_frames += 1;
             }
         }
-        let blocks: Vec<_> = std::iter::from_fn(|| self.media.port.tap.pop()).collect();
-        if let Some(recording) = &mut state.recording {
-            recording.write(blocks);
+        if let Some(tap) = &mut self.media.port.tap {
+            let blocks: Vec<_> = std::iter::from_fn(|| tap.pop()).collect();
+            if let Some(recording) = &mut state.recording {
+                recording.write(blocks);
+            }
         }
         while let Some(event) = self.media.port.events.pop() {
             if let LegEvent::Stats(stats) = &event {
-                state.quality = stats.quality();
+                self.handle(Input::Quality(Quality {
+                    packets_received: stats.packets_received,
+                    packets_lost: stats.packets_lost,
+                    jitter_ms: stats.jitter_ms,
+                }));
             }
+            state.leg_over |= matches!(event, LegEvent::Closed { .. });
             self.handle(Input::Leg(event));
+        }
+        // A leg that died of a bug says nothing; its call must end all the same.
+        if self.media.handle.is_over() && !std::mem::replace(&mut state.leg_over, true) {
+            tracing::error!("a media leg died; its call ends");
+            let at = self.media.line();
+            self.handle(Input::Leg(LegEvent::Closed { at }));
         }
     }
 
@@ -151,7 +164,7 @@ impl Driver {
     fn set_remote(&mut self, answer: &[u8]) -> bool {
         match sdp::accept_answer(&self.media.local, answer) {
             Ok(agreed) => {
-                self.media.handle.command(LegCommand::SetRemote(RemoteMedia::from(agreed)));
+                self.media.set_remote(&agreed);
                 true
             }
             Err(error) => {
@@ -221,7 +234,7 @@ impl Driver {
                     }
                 }
                 Output::CancelSpeak { utterance } => self.voice.cancel(utterance),
-                Output::Leg(command) => self.media.handle.command(command),
+                Output::Leg(command) => self.media.tell(command),
                 Output::HangUp => self.signalling.hang_up(self.session).await,
                 Output::Event(CallEvent::Finalized(report)) => state.report = Some(report),
                 Output::Event(event) => self.tell(event).await,
@@ -249,13 +262,12 @@ impl Driver {
     }
 
     async fn finish(mut self, mut state: Progress) {
-        let Some(mut report) = state.report.take() else { return };
+        let Some(report) = state.report.take() else { return };
         self.drain_leg(&mut state);
-        self.media.handle.command(LegCommand::Stop);
+        self.media.tell(LegCommand::Stop);
         if let (Some(recording), Some(answered)) = (state.recording, report.answered_at) {
             recording.close(MediaTime::from_samples(answered.samples() + report.talk_samples)).await;
         }
-        report.quality = state.quality;
         if state.lost_audio_frames > 0 {
             tracing::warn!(frames = state.lost_audio_frames, "the recogniser did not keep up with a call");
         }

@@ -212,13 +212,11 @@ impl Inner {
     fn machine(&self, request: &CallRequest) -> Machine {
         let longest = self.config.max_call_duration;
         Machine::new(CallConfig {
-            task: request.task.reveal().clone(),
             personality: request.personality.clone(),
             greeting: request.greeting.clone(),
-            language: request.language.clone(),
             ring_timeout: self.config.ring_timeout,
             max_duration: request.max_duration.map_or(longest, |d| d.min(longest)),
-            ..CallConfig::default()
+            ..CallConfig::new(request.task.clone())
         })
     }
 }

@@ -3,19 +3,20 @@
 
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::os::unix::net::UnixStream;
-use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use tokio::sync::{Notify, mpsc};
 
-use crate::call::port::LegPort;
-use crate::call::{LegConfig, leg};
+use crate::call::port::{LegCommand, RemoteMedia};
+use crate::call::{LegConfig, LegPort, leg};
 use crate::detect::{Chain, ChainConfig, VadModel};
 use crate::engine::signalling::{Incoming, Signalling};
 use crate::engine::{EngineError, PlaceError};
-use crate::media::{Clock, LegHandle, MediaConfig, Workers};
-use crate::rtp::SessionConfig;
-use crate::sdp::{Codec, LocalMedia};
+use crate::media::{Clock, LegHandle, MediaConfig, MediaError, Workers};
+use crate::rtp::{SessionConfig, rtcp};
+use crate::sdp::{Codec, LocalMedia, Negotiated};
 use crate::seed::Ids;
 use crate::time::{Instant, MediaTime};
 
@@ -43,6 +44,8 @@ pub(super) struct Station {
     rtp_ports: Option<(u16, u16)>,
     next_port: AtomicU16,
     vad: VadModel,
+    /// NTP time of the clock's zero, for sender reports.
+    ntp_epoch: u64,
 }
 
 impl Station {
@@ -61,9 +64,10 @@ impl Station {
         }
         let mut ids = Ids::from_seed(config.seed.unwrap_or_else(system_seed));
         let clock = Clock::new();
+        let ntp_epoch = rtcp::ntp_from_unix_nanos(unix_nanos());
         let bind = config.sip_bind;
         let (signalling, incoming) = Signalling::start(bind, config.public_ip, clock, ids.fork()).await?;
-        let workers = Workers::start(MediaConfig { workers: config.media_workers }, clock)
+        let workers = Workers::start(MediaConfig { workers: config.media_workers, clock, ..MediaConfig::default() })
             .map_err(|source| EngineError::Thread { what: "the media workers", source })?;
         let bells = Bells::default();
         for doorbell in
@@ -94,9 +98,9 @@ impl Station {
         let epoch = self.clock.now();
         let (session, session_id) = {
             let mut ids = self.ids.lock().unwrap_or_else(PoisonError::into_inner);
-            (self.session_config(&mut ids), ids.next_u64() >> 2)
+            (session_config(&mut ids, self.ntp_epoch), ids.next_u64() >> 2)
         };
-        let chain = Chain::new(ChainConfig { vad: self.vad.clone() });
+        let chain = Chain::new(&ChainConfig { vad: self.vad.clone() });
         let (leg, legport) = leg(LegConfig {
             epoch,
             session,
@@ -104,10 +108,12 @@ impl Station {
             payload_type: 0,
             event_payload_type: Some(EVENT_PAYLOAD_TYPE),
             remote: None,
+            remote_rtcp: None,
             chain,
+            tap: true,
         });
         let handle = self.workers.add_leg(rtp, rtcp, leg).map_err(|_| PlaceError::NoMediaPort)?;
-        let bell = self.bells.register(handle.rung());
+        let bell = self.bells.register(handle.clone());
         let local = LocalMedia {
             address: self.signalling.address().ip(),
             port,
@@ -117,10 +123,6 @@ impl Station {
             ptime_ms: 20,
         };
         Ok(Media { epoch, clock: self.clock, handle, port: legport, bell, local })
-    }
-
-    fn session_config(&self, ids: &mut Ids) -> SessionConfig {
-        SessionConfig::from_ids(ids, self.clock.ntp_offset())
     }
 
     /// An RTP socket and, where its neighbour is free, the RTCP socket on the next port.
@@ -155,18 +157,36 @@ impl Media {
     pub(super) fn line(&self) -> MediaTime {
         MediaTime::from_duration(self.clock.now().since(self.epoch))
     }
+
+    /// Tells the leg something. A leg that is over needs telling nothing.
+    pub(super) fn tell(&self, command: LegCommand) {
+        if let Err(error @ MediaError::CommandsFull) = self.handle.command(command) {
+            tracing::error!(%error, "a media worker is stuck");
+        }
+    }
+
+    /// Tells the leg what the session descriptions agreed on.
+    pub(super) fn set_remote(&self, agreed: &Negotiated) {
+        self.tell(LegCommand::SetRemote(RemoteMedia {
+            addr: agreed.remote,
+            rtcp: Some(agreed.remote_rtcp),
+            codec: agreed.codec,
+            payload_type: agreed.payload_type,
+            event_payload_type: agreed.event_payload_type,
+        }));
+    }
 }
 
 /// Wakes each leg's task when its worker rang and the leg has news.
 #[derive(Clone, Default)]
 struct Bells {
-    legs: Arc<Mutex<Vec<(Arc<AtomicBool>, Weak<Notify>)>>>,
+    legs: Arc<Mutex<Vec<(LegHandle, Weak<Notify>)>>>,
 }
 
 impl Bells {
-    fn register(&self, rung: Arc<AtomicBool>) -> Arc<Notify> {
+    fn register(&self, leg: LegHandle) -> Arc<Notify> {
         let bell = Arc::new(Notify::new());
-        self.legs.lock().unwrap_or_else(PoisonError::into_inner).push((rung, Arc::downgrade(&bell)));
+        self.legs.lock().unwrap_or_else(PoisonError::into_inner).push((leg, Arc::downgrade(&bell)));
         bell
     }
 
@@ -194,9 +214,9 @@ impl Bells {
 
     fn ring(&self) {
         let mut legs = self.legs.lock().unwrap_or_else(PoisonError::into_inner);
-        legs.retain(|(rung, bell)| match bell.upgrade() {
+        legs.retain(|(leg, bell)| match bell.upgrade() {
             Some(bell) => {
-                if rung.swap(false, Ordering::AcqRel) {
+                if leg.take_rung() {
                     bell.notify_one();
                 }
                 true
@@ -212,4 +232,25 @@ fn system_seed() -> [u8; 32] {
     let mut seed = [0; 32];
     getrandom::fill(&mut seed).expect("the operating system has randomness");
     seed
+}
+
+/// Wall-clock time, once, to date sender reports [ns since 1970].
+#[expect(clippy::disallowed_methods, reason = "the edge where wall-clock time enters")]
+fn unix_nanos() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// Random numbers for a new RTP session (RFC 3550 §5.1, RFC 7022 §4.2).
+fn session_config(ids: &mut Ids, ntp_epoch: u64) -> SessionConfig {
+    let mut cname = [0; 16];
+    cname.copy_from_slice(ids.token().as_bytes());
+    SessionConfig {
+        ssrc: ids.next_u32(),
+        sequence: ids.next_u32() as u16,
+        timestamp: ids.next_u32(),
+        clock_hz: 8000,
+        cname,
+        ntp_epoch,
+    }
 }
