@@ -41,7 +41,8 @@ impl CachedSpeech {
     /// Keeps up to `seconds` of speech (16 kB a second).
     #[must_use]
     pub fn new(inner: Arc<dyn TextToSpeech>, seconds: usize) -> Self {
-        let memory = Memory { clauses: HashMap::new(), order: VecDeque::new(), samples: 0, capacity: seconds * 8000 };
+        let memory =
+            Memory { clauses: HashMap::new(), order: VecDeque::new(), samples: 0, capacity: seconds * 8000 };
         Self { inner, memory: Arc::new(Mutex::new(memory)) }
     }
 }
@@ -78,8 +79,12 @@ struct Session {
 impl Session {
     async fn run(mut self, mut texts: mpsc::Receiver<String>) {
         while let Some(text) = texts.recv().await {
-            let key =
-                (self.voice.name.clone(), (self.voice.pitch * 1e3) as u32, (self.voice.speed * 1e3) as u32, text);
+            let key = (
+                self.voice.name.clone(),
+                (self.voice.pitch * 1e3) as u32,
+                (self.voice.speed * 1e3) as u32,
+                text,
+            );
             let known = self.memory.lock().unwrap_or_else(PoisonError::into_inner).clauses.get(&key).cloned();
             let goes_on = match known {
                 Some(clause) => self.replay(&clause).await,
@@ -137,7 +142,8 @@ impl Session {
             }
         }
         self.samples_before += clause.samples.len() as u64;
-        if key.3.len() <= MAX_TEXT && clause.samples.len() <= MAX_CLAUSE_SAMPLES && !clause.samples.is_empty() {
+        if key.3.len() <= MAX_TEXT && clause.samples.len() <= MAX_CLAUSE_SAMPLES && !clause.samples.is_empty()
+        {
             self.memory.lock().unwrap_or_else(PoisonError::into_inner).remember(key.clone(), clause);
         }
         true

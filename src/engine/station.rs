@@ -67,8 +67,9 @@ impl Station {
         let ntp_epoch = rtcp::ntp_from_unix_nanos(unix_nanos());
         let bind = config.sip_bind;
         let (signalling, incoming) = Signalling::start(bind, config.public_ip, clock, ids.fork()).await?;
-        let workers = Workers::start(MediaConfig { workers: config.media_workers, clock, ..MediaConfig::default() })
-            .map_err(|source| EngineError::Thread { what: "the media workers", source })?;
+        let workers =
+            Workers::start(MediaConfig { workers: config.media_workers, clock, ..MediaConfig::default() })
+                .map_err(|source| EngineError::Thread { what: "the media workers", source })?;
         let bells = Bells::default();
         for doorbell in
             workers.doorbells().map_err(|source| EngineError::Thread { what: "a doorbell", source })?
