@@ -1,4 +1,5 @@
 //! One call: leg, playout, recording tap, events, outcome.
+pub mod analyze;
 pub mod event;
 pub mod io;
 pub mod leg;

@@ -1,0 +1,260 @@
+//! Voice activity: when the far end starts and stops to speak.
+//!
+//! 8 kHz frames flow in, `SpeechStart` and `SpeechEnd` flow out; time is the frames' own position. A network
+//! (Silero, or `earshot` when its weights are not there) gives one probability for each 32 ms window; hysteresis
+//! is counted in windows. Speech that is both close to the line's noise floor and far below the talker's own level
+//! is other people in the talker's room: it never starts speech, and holds it only weakly.
+//!
+//! The end is reported after a short hangover (7 windows, 224 ms): it says that the voice stopped, not that the
+//! turn is over, which is the turn machine's to judge.
+
+use std::sync::Arc;
+
+use super::silero::{Silero, SileroWeights, WINDOW};
+use super::upsample::Upsampler;
+use super::{Detector, narrow};
+use crate::audio::Frame;
+use crate::signal::{Signal, SignalKind, Signals};
+use crate::time::MediaTime;
+
+/// The network behind [`Vad`].
+#[derive(Clone, Debug, Default)]
+pub enum VadModel {
+    /// Silero v6, shared weights.
+    Silero(Arc<SileroWeights>),
+    /// The network inside the `earshot` crate: needs no file, but takes steady noise for speech.
+    #[default]
+    Earshot,
+}
+
+/// Above this a window is speech, below [`OFF`] it is not.
+const ON: f32 = 0.5;
+const OFF: f32 = 0.3;
+/// One window this sure starts speech at once; otherwise two in a row do.
+const SURE: f32 = 0.9;
+const WINDOWS_ON: u32 = 2;
+/// Quiet windows before speech has ended.
+const HANGOVER: f32 = 7.0;
+/// How much of a quiet window a faint, background-like one counts.
+const FAINT: f32 = 0.25;
+/// Windows before the decision that belong to the start when they are this probable.
+const LOOK_BACK: usize = 3;
+const LOOK_BACK_OVER: f32 = 0.25;
+/// A window is background when it is within this of the noise floor [dB] …
+const OVER_FLOOR_DB: f32 = 10.0;
+/// … and this far below the talker's level [dB].
+const UNDER_TALKER_DB: f32 = 14.0;
+/// The talker's level before anyone spoke [dBFS]; rises fast, falls 0.6 dB a second of speech.
+const FIRST_TALKER_DB: f32 = -26.0;
+const LOWEST_TALKER_DB: f32 = -55.0;
+/// Levels below this are lost packets or a muted line, and say nothing of the noise [dBFS].
+const MUTED_DB: f32 = -75.0;
+
+enum Network {
+    Silero(Silero),
+    Earshot { detector: Box<earshot::Detector>, upsampler: Upsampler },
+}
+
+impl Network {
+    fn new(model: &VadModel) -> Self {
+        match model {
+            VadModel::Silero(weights) => Self::Silero(Silero::new(weights.clone())),
+            VadModel::Earshot => Self::Earshot { detector: Box::default(), upsampler: Upsampler::new() },
+        }
+    }
+
+    fn process(&mut self, window: &[f32; WINDOW]) -> f32 {
+        match self {
+            Self::Silero(silero) => silero.process(window),
+            Self::Earshot { detector, upsampler } => {
+                let mut sum = 0.0;
+                for half in window.as_chunks::<128>().0 {
+                    sum += detector.predict_f32(&upsampler.process(half));
+                }
+                sum / 2.0
+            }
+        }
+    }
+
+    fn reset(&mut self) {
+        match self {
+            Self::Silero(silero) => silero.reset(),
+            Self::Earshot { detector, upsampler } => {
+                detector.reset();
+                *upsampler = Upsampler::new();
+            }
+        }
+    }
+}
+
+/// The lowest smoothed level of the last eight seconds, in blocks of 0.8 s.
+struct NoiseFloor {
+    smoothed: Option<f32>,
+    blocks: [f32; 10],
+    windows: u32,
+}
+
+impl NoiseFloor {
+    const NEW: Self = Self { smoothed: None, blocks: [f32::MAX; 10], windows: 0 };
+
+    fn observe(&mut self, level_db: f32) -> f32 {
+        if level_db > MUTED_DB {
+            let before = self.smoothed.unwrap_or(level_db);
+            let smoothed = before + 0.3 * (level_db - before);
+            self.smoothed = Some(smoothed);
+            if self.windows.is_multiple_of(25) {
+                self.blocks.rotate_right(1);
+                self.blocks[0] = smoothed;
+            }
+            self.blocks[0] = self.blocks[0].min(smoothed);
+            self.windows = self.windows.wrapping_add(1);
+        }
+        let floor = self.blocks.iter().copied().fold(f32::MAX, f32::min);
+        if floor == f32::MAX { -90.0 } else { floor }
+    }
+}
+
+#[derive(Clone, Copy, Default)]
+struct Past {
+    start: MediaTime,
+    probability: f32,
+    background: bool,
+}
+
+/// The voice activity detector of one stream.
+pub struct Vad {
+    network: Network,
+    pending: [f32; WINDOW],
+    filled: usize,
+    floor: NoiseFloor,
+    talker_db: f32,
+    /// The latest windows, newest first.
+    past: [Past; LOOK_BACK + WINDOWS_ON as usize],
+    run: u32,
+    speaking: bool,
+    quiet: f32,
+    last_voiced: MediaTime,
+}
+
+impl std::fmt::Debug for Vad {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Vad(speaking: {})", self.speaking)
+    }
+}
+
+impl Vad {
+    /// A detector at the start of a stream.
+    #[must_use]
+    pub fn new(model: &VadModel) -> Self {
+        Self {
+            network: Network::new(model),
+            pending: [0.0; WINDOW],
+            filled: 0,
+            floor: NoiseFloor::NEW,
+            talker_db: FIRST_TALKER_DB,
+            past: Default::default(),
+            run: 0,
+            speaking: false,
+            quiet: 0.0,
+            last_voiced: MediaTime::ZERO,
+        }
+    }
+
+    /// Whether the far end is speaking, as far as reported.
+    #[must_use]
+    pub const fn speaking(&self) -> bool {
+        self.speaking
+    }
+
+    /// The probability of speech in the latest 32 ms window, 0 to 1.
+    #[must_use]
+    pub const fn probability(&self) -> f32 {
+        self.past[0].probability
+    }
+
+    /// The stream broke off at `at`: speech under way ends with its last voiced sample, and the next frame begins
+    /// a new stream. What is known of levels stays.
+    pub fn handle_gap(&mut self, at: MediaTime, out: &mut Signals) {
+        if self.speaking {
+            out.push(Signal { at: self.last_voiced.min(at), decided: at, kind: SignalKind::SpeechEnd });
+        }
+        self.network.reset();
+        self.filled = 0;
+        self.past = Default::default();
+        self.run = 0;
+        self.speaking = false;
+    }
+
+    fn window(&mut self, end: MediaTime, decided: MediaTime, out: &mut Signals) {
+        let energy: f32 = self.pending.iter().map(|s| s * s).sum();
+        let level_db = 10.0 * (energy / WINDOW as f32 + 1e-12).log10();
+        let probability = self.network.process(&self.pending);
+        let floor = self.floor.observe(level_db);
+        let background = level_db < floor + OVER_FLOOR_DB && level_db < self.talker_db - UNDER_TALKER_DB;
+        if probability > ON && !background {
+            let step = if level_db > self.talker_db { 0.3 * (level_db - self.talker_db) } else { -0.02 };
+            self.talker_db = (self.talker_db + step).max(LOWEST_TALKER_DB);
+        }
+        self.past.rotate_right(1);
+        self.past[0] = Past { start: end.minus(WINDOW as u64), probability, background };
+        if self.speaking {
+            self.hold(end, decided, out);
+        } else {
+            self.seek(end, decided, out);
+        }
+    }
+
+    fn seek(&mut self, end: MediaTime, decided: MediaTime, out: &mut Signals) {
+        let now = self.past[0];
+        let voiced = now.probability > ON && !now.background;
+        self.run = if voiced { self.run + 1 } else { 0 };
+        if self.run < WINDOWS_ON && !(voiced && now.probability > SURE) {
+            return;
+        }
+        let first = (self.run.min(WINDOWS_ON) - 1) as usize;
+        let mut start = self.past[first].start;
+        for past in &self.past[first + 1..=first + LOOK_BACK] {
+            if past.probability <= LOOK_BACK_OVER || past.background {
+                break;
+            }
+            start = past.start;
+        }
+        self.speaking = true;
+        self.quiet = 0.0;
+        // Speech that goes on after a reported end does not begin before that end.
+        let start = start.max(self.last_voiced);
+        self.last_voiced = end;
+        out.push(Signal { at: start, decided, kind: SignalKind::SpeechStart });
+    }
+
+    fn hold(&mut self, end: MediaTime, decided: MediaTime, out: &mut Signals) {
+        let now = self.past[0];
+        match (now.probability > OFF, now.background) {
+            (true, false) => {
+                self.last_voiced = end;
+                self.quiet = 0.0;
+            }
+            (true, true) => self.quiet += FAINT,
+            (false, _) => self.quiet += 1.0,
+        }
+        if self.quiet >= HANGOVER {
+            self.speaking = false;
+            self.run = 0;
+            out.push(Signal { at: self.last_voiced, decided, kind: SignalKind::SpeechEnd });
+        }
+    }
+}
+
+impl Detector for Vad {
+    fn observe(&mut self, frame: &Frame, out: &mut Signals) {
+        let samples = narrow(frame);
+        for (i, sample) in samples.iter().enumerate() {
+            self.pending[self.filled] = *sample;
+            self.filled += 1;
+            if self.filled == WINDOW {
+                self.filled = 0;
+                self.window(frame.at.plus(i as u64 + 1), frame.end(), out);
+            }
+        }
+    }
+}
