@@ -18,3 +18,6 @@ pub use packet::{HEADER_LEN, Packet, PacketHeader, ParseError};
 pub use reorder::{PushOutcome, Released, Reorder};
 pub use rtcp::RtcpNews;
 pub use session::{Reason, Received, Session, SessionConfig, Stats};
+
+#[cfg(test)]
+mod tests;
