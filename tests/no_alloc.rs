@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use patchcord::audio::Frame;
 use patchcord::call::port::{Digits, LegCommand, LegEvent, Spoken};
-use patchcord::call::{Leg, LegConfig, LegPort, leg};
-use patchcord::detect::{Chain, Detector};
+use patchcord::call::{Leg, LegConfig, LegPort, Listener, leg};
+use patchcord::detect::{Chain, ChainConfig};
 use patchcord::media::worker;
 use patchcord::rtp::{PacketHeader, SessionConfig};
 use patchcord::sdp::Codec;
@@ -68,7 +68,7 @@ fn counted<T>(counts: &mut Counts, f: impl FnOnce() -> T) -> T {
 
 struct LoudIsSpeech(bool);
 
-impl Detector for LoudIsSpeech {
+impl Listener for LoudIsSpeech {
     fn observe(&mut self, frame: &Frame, out: &mut Signals) {
         let loud = frame.samples().iter().any(|s| s.unsigned_abs() > 4000);
         if loud != self.0 {
@@ -78,10 +78,14 @@ impl Detector for LoudIsSpeech {
         }
     }
 
-    fn handle_gap(&mut self, _at: MediaTime) {}
+    fn handle_gap(&mut self, _at: MediaTime, _out: &mut Signals) {}
 }
 
-fn make_leg(remote: SocketAddr, seed: u64) -> (Leg, LegPort) {
+fn real_ears() -> Box<dyn Listener> {
+    Box::new(Chain::new(&ChainConfig::default()))
+}
+
+fn make_leg(remote: SocketAddr, seed: u64, listener: Box<dyn Listener>) -> (Leg, LegPort) {
     let mut ids = Ids::from_number(seed);
     leg(LegConfig {
         epoch: Instant::ZERO,
@@ -98,7 +102,7 @@ fn make_leg(remote: SocketAddr, seed: u64) -> (Leg, LegPort) {
         event_payload_type: Some(101),
         remote: Some(remote),
         remote_rtcp: None,
-        chain: Chain::new(vec![Box::new(LoudIsSpeech(false))]),
+        listener,
         tap: true,
     })
 }
@@ -156,7 +160,9 @@ fn command(ids: &mut Ids, utterance: u32) -> Option<LegCommand> {
 #[test]
 fn a_leg_allocates_and_frees_nothing() {
     let addresses = [SocketAddr::from(([192, 0, 2, 1], 4000)), SocketAddr::from(([192, 0, 2, 2], 4000))];
-    let mut legs = [make_leg(addresses[1], 1), make_leg(addresses[0], 2)];
+    // One side has ears that are sure to be barged in on, the other those of every real call.
+    let mut legs =
+        [make_leg(addresses[1], 1, Box::new(LoudIsSpeech(false))), make_leg(addresses[0], 2, real_ears())];
     let mut ids = Ids::from_number(3);
     let (mut counts, mut seen) = (Counts::default(), Seen::default());
     let mut out = [0; Leg::MAX_DATAGRAM];
@@ -165,7 +171,8 @@ fn a_leg_allocates_and_frees_nothing() {
         let now = Instant::from_millis(tick * 10);
         if tick % 60 == 0 {
             utterance += 1;
-            speak(&mut legs[(utterance % 2) as usize].1, utterance);
+            // The loud ones, of even number, are spoken to the side that hears them as speech.
+            speak(&mut legs[1 - (utterance % 2) as usize].1, utterance);
         }
         // Every 50 s the network is gone for 2 s.
         let outage = tick % 5000 < 200;
@@ -255,7 +262,7 @@ fn a_worker_allocates_and_frees_nothing_while_legs_come_speak_and_go() {
         let mut far = Far { socket: loopback(), sequence: 0 };
         let socket = loopback();
         let ours = socket.local_addr().expect("bound");
-        let (leg, mut port) = make_leg(far.socket.local_addr().expect("bound"), round);
+        let (leg, mut port) = make_leg(far.socket.local_addr().expect("bound"), round, real_ears());
         let control = handle.add_leg(socket, Some(loopback()), leg).expect("a free seat");
         let mut seen = Seen::default();
         for tick in 0..50 {

@@ -158,7 +158,7 @@ mod tests {
             let want = (n as f64 * 8000.0 / f64::from(input_hz)).round() as usize;
             assert_eq!(convert(input_hz, &tone(440.0, input_hz, n), 333).len(), want, "{n} at {input_hz} Hz");
         }
-        assert_eq!(convert(22_050, &[], 1), []);
+        assert_eq!(convert(22_050, &[], 1), [0_i16; 0]);
     }
 
     #[test]

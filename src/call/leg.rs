@@ -21,13 +21,13 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use self::cadence::Cadence;
+pub use self::hear::Listener;
 use self::hear::{Ears, Hearing, Now, PayloadTypes};
 use self::latch::Latch;
 use crate::audio::Frame;
 use crate::audio::g711::Law;
 use crate::call::playout::{News, Playout};
 use crate::call::port::{LegCommand, LegEvent, LegStats, RemoteMedia, Spoken, TapBlock};
-use crate::detect::Chain;
 use crate::ring::{Consumer, ring};
 use crate::rtp::dtmf::EventSender;
 use crate::rtp::{Received, Session, SessionConfig};
@@ -59,8 +59,8 @@ pub struct LegConfig {
     pub remote: Option<SocketAddr>,
     /// Where it wants RTCP; `None`: the port after `remote`.
     pub remote_rtcp: Option<SocketAddr>,
-    /// What listens to the far end.
-    pub chain: Chain,
+    /// What listens to the far end, e.g. a boxed [`crate::detect::Chain`].
+    pub listener: Box<dyn Listener>,
     /// Whether a recorder taps the leg.
     pub tap: bool,
 }
@@ -123,7 +123,7 @@ pub fn leg(config: LegConfig) -> (Leg, LegPort) {
         latch: Latch::default(),
         remote_rtcp: config.remote_rtcp,
         hearing: Hearing::new(),
-        ears: Ears::new(config.chain, heard_tx, tap_tx),
+        ears: Ears::new(config.listener, heard_tx, tap_tx),
         playout: Playout::new(playout_rx),
         cadence: Cadence::new(config.session.timestamp, config.epoch),
         keys: EventSender::new(),

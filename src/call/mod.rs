@@ -8,5 +8,5 @@ mod playout;
 pub mod port;
 pub mod tap;
 pub use event::{CallEvent, Lifecycle};
-pub use leg::{Leg, LegConfig, LegPort, leg};
+pub use leg::{Leg, LegConfig, LegPort, Listener, leg};
 pub use outcome::{CallReport, HangupSource, Outcome};

@@ -132,8 +132,8 @@ mod tests {
     use super::*;
     use crate::audio::Frame;
     use crate::call::port::{LegCommand, LegEvent, Spoken};
-    use crate::call::{LegConfig, LegPort, leg};
-    use crate::detect::{Chain, Detector};
+    use crate::call::{LegConfig, LegPort, Listener, leg};
+    use crate::detect::{Chain, ChainConfig};
     use crate::rtp::SessionConfig;
     use crate::sdp::Codec;
     use crate::signal::Signals;
@@ -141,7 +141,7 @@ mod tests {
 
     struct Trap;
 
-    impl Detector for Trap {
+    impl Listener for Trap {
         fn observe(&mut self, frame: &Frame, _out: &mut Signals) {
             assert!(
                 frame.samples()[0].unsigned_abs() < 1000,
@@ -149,7 +149,7 @@ mod tests {
             );
         }
 
-        fn handle_gap(&mut self, _at: MediaTime) {}
+        fn handle_gap(&mut self, _at: MediaTime, _out: &mut Signals) {}
     }
 
     fn socket() -> (UdpSocket, SocketAddr) {
@@ -159,7 +159,8 @@ mod tests {
     }
 
     fn make(workers: &Workers, ssrc: u32, remote: SocketAddr, trapped: bool) -> (Leg, LegPort) {
-        let detectors: Vec<Box<dyn Detector>> = if trapped { vec![Box::new(Trap)] } else { Vec::new() };
+        let chain = Chain::new(&ChainConfig::default());
+        let listener: Box<dyn Listener> = if trapped { Box::new(Trap) } else { Box::new(chain) };
         leg(LegConfig {
             epoch: workers.clock().now(),
             session: SessionConfig {
@@ -175,7 +176,7 @@ mod tests {
             event_payload_type: None,
             remote: Some(remote),
             remote_rtcp: None,
-            chain: Chain::new(detectors),
+            listener,
             tap: false,
         })
     }

@@ -184,7 +184,7 @@ mod tests {
         bytes[13] = 3;
         assert_eq!(Packet::parse(&bytes), Err(ParseError::Padding), "more padding than payload");
         bytes[13] = 2;
-        assert_eq!(Packet::parse(&bytes).expect("all padding").payload(), []);
+        assert_eq!(Packet::parse(&bytes).expect("all padding").payload(), [0_u8; 0]);
     }
 
     proptest! {

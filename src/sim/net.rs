@@ -117,7 +117,16 @@ impl Link {
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
+
     use super::*;
+    use crate::audio::Frame;
+    use crate::call::port::{LegCommand, LegEvent, Spoken};
+    use crate::call::{Leg, LegConfig, leg};
+    use crate::detect::{Chain, ChainConfig};
+    use crate::rtp::SessionConfig;
+    use crate::sdp::Codec;
+    use crate::time::{MediaTime, Rate};
 
     fn run(conditions: Conditions, seed: u64) -> Vec<(Instant, u16)> {
         let mut link = Link::new(conditions, seed);
@@ -178,5 +187,103 @@ mod tests {
         let got = run(Conditions { jitter, ..Conditions::default() }, 5);
         assert!(got.windows(2).all(|w| w[0].1 < w[1].1));
         assert!(got.iter().all(|&(at, i)| at.since(Instant::from_millis(u64::from(i) * 20)) <= jitter));
+    }
+
+    /// Two legs talk over two links for a minute; what happened, and the loud samples the second one heard.
+    fn converse(conditions: Conditions, seed: u64) -> (Vec<LegEvent>, Vec<MediaTime>, usize) {
+        let addr = |n: u8| SocketAddr::from(([192, 0, 2, n], 4000));
+        let make = |n: u8| {
+            let session = SessionConfig {
+                ssrc: u32::from(n),
+                sequence: 65_000,
+                timestamp: u32::MAX - 100_000,
+                clock_hz: 8000,
+                cname: [b'c'; 16],
+                ntp_epoch: 0,
+            };
+            leg(LegConfig {
+                epoch: Instant::ZERO,
+                session,
+                codec: Codec::Pcma,
+                payload_type: 8,
+                event_payload_type: Some(101),
+                remote: Some(addr(3 - n)),
+                remote_rtcp: Some(addr(3 - n)),
+                listener: Box::new(Chain::new(&ChainConfig::default())),
+                tap: false,
+            })
+        };
+        let (mut legs, mut ports): (Vec<_>, Vec<_>) = [make(1), make(2)].into_iter().unzip();
+        let mut links = [Link::new(conditions, seed), Link::new(conditions, seed + 1)];
+        let mut out = [0; Leg::MAX_DATAGRAM];
+        let (mut told, mut heard_at, mut loud) = (Vec::new(), Vec::new(), 0);
+        let mut now = Instant::ZERO;
+        let mut said = 0;
+        while now < Instant::from_millis(60_000) {
+            // One second of voice every two seconds.
+            while said < now.as_millis() / 2000 && said < 29 {
+                said += 1;
+                for i in 0..50 {
+                    let frame = Frame::from_samples(MediaTime::ZERO, Rate::Hz8000, &[5000; 160]);
+                    let spoken = Spoken { utterance: said as u32, protected: true, last: i == 49, frame };
+                    ports[0].playout.push(spoken).expect("room for a second");
+                }
+            }
+            for side in 0..2 {
+                while let Some(datagram) = links[1 - side].poll(now) {
+                    legs[side].handle_datagram(now, addr(2 - side as u8), &datagram);
+                }
+                legs[side].handle_timeout(now);
+                while let Some((len, _)) = legs[side].poll_transmit(&mut out) {
+                    links[side].send(now, &out[..len]);
+                }
+                told.extend(std::iter::from_fn(|| ports[side].events.pop()));
+            }
+            while let Some(frame) = ports[1].heard.pop() {
+                heard_at.push(frame.at);
+                loud += frame.samples().iter().filter(|s| s.unsigned_abs() > 3000).count();
+            }
+            let deadlines = legs.iter().map(Leg::next_deadline);
+            let next = deadlines.chain(links.iter().filter_map(Link::next_at)).min().expect("two legs");
+            now = next.max(now + Duration::from_micros(1));
+        }
+        for leg in &mut legs {
+            leg.handle_command(now, LegCommand::Stop);
+            while leg.poll_transmit(&mut out).is_some() {}
+        }
+        told.extend(ports.iter_mut().flat_map(|p| std::iter::from_fn(|| p.events.pop())));
+        (told, heard_at, loud)
+    }
+
+    #[test]
+    fn two_legs_talk_over_a_bad_network_in_the_same_way_every_time() {
+        let bad = Conditions {
+            loss: 0.03,
+            delay: Duration::from_millis(30),
+            jitter: Duration::from_millis(40),
+            duplicate: 0.01,
+            reorder: 0.02,
+            reorder_by: Duration::from_millis(30),
+        };
+        let (told, heard_at, loud) = converse(bad, 1);
+        assert!(heard_at.windows(2).all(|w| w[0] < w[1]), "time never goes backwards");
+        let ideal = 29 * 8000;
+        assert!(loud > ideal * 9 / 10 && loud < ideal * 11 / 10, "{loud} of {ideal} loud samples");
+        let finished = told.iter().filter(|e| matches!(e, LegEvent::PlayoutFinished { samples: 8000, .. }));
+        assert_eq!(finished.count(), 29);
+        let lost: Vec<_> = told
+            .iter()
+            .filter_map(|e| if let LegEvent::Stats(s) = e { Some(s.packets_lost) } else { None })
+            .collect();
+        assert!(lost.len() == 2 && lost.iter().all(|n| (50..140).contains(n)), "{lost:?} of 3000 at 3 %");
+        assert_eq!((told, heard_at, loud), converse(bad, 1));
+    }
+
+    #[test]
+    fn over_a_perfect_network_every_sample_arrives() {
+        let (_, heard_at, loud) = converse(Conditions::default(), 1);
+        assert_eq!(loud, 29 * 8000);
+        let ends = heard_at.len() as u64 * 160;
+        assert!((60 * 8000 - 480..=60 * 8000).contains(&ends), "{ends}");
     }
 }

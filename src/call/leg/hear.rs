@@ -56,9 +56,32 @@ impl PayloadTypes {
     }
 }
 
+/// What finds signals in received audio; [`Chain`] is the one of every real call. It runs on the media thread, so it
+/// must not allocate, lock or wait.
+pub trait Listener: Send {
+    /// Hears one 20 ms frame that follows the last one, and appends what it found to `out`.
+    fn observe(&mut self, frame: &Frame, out: &mut Signals);
+
+    /// The stream broke off at `at`; the next frame begins a new one.
+    fn handle_gap(&mut self, at: MediaTime, out: &mut Signals);
+}
+
+impl Listener for Chain {
+    fn observe(&mut self, frame: &Frame, out: &mut Signals) {
+        Self::observe(self, frame, out);
+    }
+
+    fn handle_gap(&mut self, at: MediaTime, out: &mut Signals) {
+        Self::handle_gap(self, at, out);
+    }
+}
+
 /// What hears: everything behind a finished frame.
 pub(super) struct Ears {
-    pub(super) chain: Chain,
+    listener: Box<dyn Listener>,
+    /// Where the listener expects its next frame: it counts 20 ms a frame, also where a frame on the timeline is
+    /// moved by a millisecond to follow the far end's clock. `None` at the beginning of a stream.
+    listener_at: Option<MediaTime>,
     signals: Signals,
     heard: Producer<Frame>,
     tap: Option<Producer<TapBlock>>,
@@ -69,9 +92,14 @@ pub(super) struct Ears {
 }
 
 impl Ears {
-    pub(super) fn new(chain: Chain, heard: Producer<Frame>, tap: Option<Producer<TapBlock>>) -> Self {
+    pub(super) fn new(
+        listener: Box<dyn Listener>,
+        heard: Producer<Frame>,
+        tap: Option<Producer<TapBlock>>,
+    ) -> Self {
         Self {
-            chain,
+            listener,
+            listener_at: None,
             signals: Signals::new(),
             heard,
             tap,
@@ -90,20 +118,38 @@ impl Ears {
         }
         self.frames += 1;
         self.concealed += u64::from(frame.origin == Origin::Concealed);
+        let mut as_expected = *frame;
+        as_expected.at = self.listener_at.unwrap_or(frame.at);
+        self.listener_at = Some(as_expected.end());
         self.signals.clear();
-        self.chain.observe(frame, &mut self.signals);
-        for signal in self.signals.iter() {
-            news.tell(LegEvent::Signal(signal));
-            if signal.kind == SignalKind::SpeechStart && self.pause_on_speech {
-                playout.pause(signal.at, news);
-            }
-        }
+        self.listener.observe(&as_expected, &mut self.signals);
+        self.tell_signals(frame.at, as_expected.at, playout, news);
         // Full rings drop and count by themselves.
         let _ = self.heard.push(*frame);
         if let Some(tap) = &mut self.tap {
             let _ = tap.push(TapBlock { channel: Channel::Far, frame: *frame });
         }
         news.rung = true;
+    }
+
+    /// The stream broke off at `at`.
+    fn handle_gap(&mut self, at: MediaTime, playout: &mut Playout, news: &mut News) {
+        let Some(expected) = self.listener_at.take() else { return };
+        self.signals.clear();
+        self.listener.handle_gap(expected, &mut self.signals);
+        self.tell_signals(at, expected, playout, news);
+    }
+
+    /// Tells what was found, moved from the listener's time to the timeline's.
+    fn tell_signals(&mut self, at: MediaTime, expected: MediaTime, playout: &mut Playout, news: &mut News) {
+        let moved = |t: MediaTime| t.plus(at.since(expected)).minus(expected.since(at));
+        for signal in self.signals.iter() {
+            let signal = Signal { at: moved(signal.at), decided: moved(signal.decided), ..signal };
+            news.tell(LegEvent::Signal(signal));
+            if signal.kind == SignalKind::SpeechStart && self.pause_on_speech {
+                playout.pause(signal.at, news);
+            }
+        }
     }
 
     /// 20 ms of ours for the recorder.
@@ -240,6 +286,7 @@ struct Out<'a> {
 
 impl Out<'_> {
     fn decode(&mut self, arrival: MediaTime, timestamp: u32, law: Law, payload: &[u8]) {
+        let before = self.placer.next();
         let (continuity, flushed) = self.placer.locate(timestamp, payload.len(), arrival);
         if let Some(frame) = flushed {
             self.ears.hear(&frame, self.playout, self.news);
@@ -247,7 +294,7 @@ impl Out<'_> {
         match continuity {
             Continuity::Follows => {}
             Continuity::Hole(samples) => self.conceal(samples as usize),
-            Continuity::Jump => self.ears.chain.handle_gap(self.placer.next()),
+            Continuity::Jump => self.ears.handle_gap(before, self.playout, self.news),
         }
         let mut pcm = [0; Frame::SPAN as usize];
         for chunk in payload.chunks(pcm.len()) {
@@ -289,6 +336,7 @@ impl Out<'_> {
         self.placer.lose_touch();
         self.ears.starved = true;
         let at = self.placer.next().min(now);
+        self.ears.handle_gap(at, self.playout, self.news);
         let kind = SignalKind::Starved;
         self.news.tell(LegEvent::Signal(Signal { at, decided: now, kind }));
     }

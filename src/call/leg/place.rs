@@ -272,7 +272,7 @@ mod tests {
         assert_eq!(feed(&mut placer, 320, 160, 480), [160, 320], "one packet was missing");
         assert_eq!(feed(&mut placer, 8000, 160, 8160), [8000], "a pause, by the timestamp");
         assert_eq!(feed(&mut placer, 900_000, 160, 8320), [8160], "nonsense, by the arrival");
-        assert_eq!(feed(&mut placer, 10, 80, 8400), [], "restarted");
+        assert_eq!(feed(&mut placer, 10, 80, 8400), [0_u64; 0], "restarted");
         placer.lose_touch();
         assert_eq!(feed(&mut placer, 90, 80, 16_000), [8320], "the begun frame is ended first");
         assert_eq!(placer.next().samples(), 16_000);

@@ -3,7 +3,6 @@
 use super::*;
 use crate::audio::Origin;
 use crate::call::port::{Channel, Digits};
-use crate::detect::Detector;
 use crate::rtp::{Packet, PacketHeader};
 use crate::signal::{Digit, Signal, SignalKind, Signals};
 
@@ -16,7 +15,7 @@ struct LoudIsSpeech {
     speaking: bool,
 }
 
-impl Detector for LoudIsSpeech {
+impl Listener for LoudIsSpeech {
     fn observe(&mut self, frame: &Frame, out: &mut Signals) {
         let loud = frame.samples().iter().position(|s| s.unsigned_abs() > 4000);
         if loud.is_some() != self.speaking {
@@ -27,7 +26,11 @@ impl Detector for LoudIsSpeech {
         }
     }
 
-    fn handle_gap(&mut self, _at: MediaTime) {}
+    fn handle_gap(&mut self, at: MediaTime, out: &mut Signals) {
+        if std::mem::take(&mut self.speaking) {
+            out.push(Signal { at, decided: at, kind: SignalKind::SpeechEnd });
+        }
+    }
 }
 
 fn config() -> LegConfig {
@@ -46,7 +49,7 @@ fn config() -> LegConfig {
         event_payload_type: Some(101),
         remote: Some(FAR),
         remote_rtcp: None,
-        chain: Chain::new(vec![Box::new(LoudIsSpeech::default())]),
+        listener: Box::new(LoudIsSpeech::default()),
         tap: true,
     }
 }
@@ -358,6 +361,33 @@ fn no_packets_is_starvation_told_once_and_not_silence() {
     assert_eq!(rig.signals(), [SignalKind::Starved, SignalKind::Flowing]);
     assert_eq!(rig.heard[5].at, at(1000 * 8), "placed where it arrived");
     assert_eq!(rig.leg.stats().starvations, 1);
+}
+
+#[test]
+fn speech_that_breaks_off_is_ended_before_starvation_is_told() {
+    let mut rig = Rig::new(config());
+    rig.far_ms(100, LOUD);
+    rig.run_ms(1000);
+    assert_eq!(rig.signals(), [SignalKind::SpeechStart, SignalKind::SpeechEnd, SignalKind::Starved]);
+    let Some(LegEvent::Signal(end)) = rig.told.get(1) else { panic!("a signal") };
+    assert_eq!(end.at, at(800));
+}
+
+#[test]
+fn a_far_clock_that_drifts_moves_frames_but_breaks_no_speech() {
+    let mut rig = Rig::new(config());
+    let mut due = Instant::ZERO;
+    for _ in 0..50 * 120 {
+        // 200 ppm slow.
+        due += Duration::from_nanos(20_004_000);
+        rig.run_until(due);
+        rig.far(160, LOUD);
+        let end = rig.heard.last().expect("a frame").end().samples();
+        let now = due.as_nanos() / 125_000;
+        assert!(now.abs_diff(end) < 70, "{now} {end}");
+    }
+    assert_eq!(rig.signals(), [SignalKind::SpeechStart], "one stream, whatever the clock does");
+    assert!(rig.heard.windows(2).any(|w| w[1].at != w[0].end()), "frames were moved");
 }
 
 #[test]
