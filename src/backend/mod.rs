@@ -6,6 +6,9 @@
 //!
 //! Vendors live one file each; `local/` holds the models that run in this process.
 
+#[cfg(feature = "local-models")]
+pub mod local;
+
 use std::time::Duration;
 
 use tokio::sync::mpsc;

@@ -1,0 +1,3 @@
+//! Models that run in this process, on one pool of threads.
+
+pub mod inference;
