@@ -7,6 +7,8 @@
 //! Vendors live one file each; `local/` holds the models that run in this process.
 
 pub mod cache;
+#[cfg(feature = "local-models")]
+pub mod local;
 pub mod openai;
 pub mod scripted;
 

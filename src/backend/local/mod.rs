@@ -1,0 +1,4 @@
+//! Models that run in this process, on one pool of threads.
+
+pub mod inference;
+pub mod whisper;
