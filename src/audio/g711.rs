@@ -94,7 +94,7 @@ const ULAW: [i16; 256] = {
     let mut byte = 0;
     while byte < 256 {
         let code = !(byte as u8);
-        let magnitude = ((((code & 0x0f) as i32) << 3) + 132 << (code >> 4 & 7)) - 132;
+        let magnitude = (((((code & 0x0f) as i32) << 3) + 132) << (code >> 4 & 7)) - 132;
         table[byte] = if code & 0x80 == 0 { magnitude as i16 } else { -magnitude as i16 };
         byte += 1;
     }
@@ -108,7 +108,7 @@ const ALAW: [i16; 256] = {
         let code = byte as u8 ^ 0x55;
         let segment = code >> 4 & 7;
         let step = ((code & 0x0f) as i32) << 4;
-        let magnitude = if segment == 0 { step + 8 } else { step + 0x108 << (segment - 1) };
+        let magnitude = if segment == 0 { step + 8 } else { (step + 0x108) << (segment - 1) };
         table[byte] = if code & 0x80 != 0 { magnitude as i16 } else { -magnitude as i16 };
         byte += 1;
     }

@@ -121,12 +121,12 @@ impl<'a> Stream<'a> {
         if self.wants_mux() {
             return Ok(remote);
         }
-        let port = remote.port().checked_add(1).unwrap_or(remote.port());
+        let port = remote.port().saturating_add(1);
         let default = SocketAddr::new(remote.ip(), port);
         let mut words = self.value("rtcp").unwrap_or_default().split(' ');
         let Some(port) = words.next().and_then(|p| p.parse().ok()) else { return Ok(default) };
         let ip = words.nth(2).and_then(|a| a.parse().ok()).filter(|a| !IpAddr::is_multicast(a));
-        Ok(SocketAddr::new(ip.unwrap_or(remote.ip()), port))
+        Ok(SocketAddr::new(ip.unwrap_or_else(|| remote.ip()), port))
     }
 
     pub(super) fn wants_mux(&self) -> bool {
