@@ -149,7 +149,8 @@ impl Driver {
                 DialogEvent::Ended { status, by_remote: true, reason }
             }
             Some(sip::Event::Ended { by_remote, reason, .. }) => {
-                DialogEvent::Ended { status: reason.status(), by_remote, reason: reason.to_string() }
+                let (status, reason) = ending(reason);
+                DialogEvent::Ended { status, by_remote, reason: reason.to_owned() }
             }
             Some(_) => return,
             None => DialogEvent::Ended { status: 500, by_remote: false, reason: "signalling stopped".into() },
@@ -237,7 +238,7 @@ impl Driver {
                 Output::Leg(command) => self.media.tell(command),
                 Output::HangUp => self.signalling.hang_up(self.session).await,
                 Output::Event(CallEvent::Finalized(report)) => state.report = Some(report),
-                Output::Event(event) => self.tell(event).await,
+                Output::Event(event) => tell(&self.events, event).await,
             }
         }
     }
@@ -248,16 +249,6 @@ impl Driver {
         if stt.input.try_send(mark).is_err() {
             let heard = self.recognition_failed("the recogniser does not keep up".into());
             self.handle(Input::Heard(heard));
-        }
-    }
-
-    /// Events wait for a slow reader at most this long; a reader that is gone costs nothing.
-    async fn tell(&self, event: CallEvent) {
-        let patience = Duration::from_millis(200);
-        if let Err(mpsc::error::SendTimeoutError::Timeout(_)) =
-            self.events.send_timeout(event, patience).await
-        {
-            tracing::warn!("a reader of call events is too slow; an event was dropped");
         }
     }
 
@@ -273,6 +264,25 @@ impl Driver {
         }
         // The final event is never dropped while anybody can still read it.
         let _ = self.events.send(CallEvent::Finalized(report)).await;
+    }
+}
+
+/// Events wait for a slow reader at most this long; a reader that is gone costs nothing.
+async fn tell(events: &mpsc::Sender<CallEvent>, event: CallEvent) {
+    let patience = Duration::from_millis(200);
+    if let Err(mpsc::error::SendTimeoutError::Timeout(_)) = events.send_timeout(event, patience).await {
+        tracing::warn!("a reader of call events is too slow; an event was dropped");
+    }
+}
+
+/// The SIP status and the words for how a dialog ended.
+const fn ending(reason: sip::EndReason) -> (u16, &'static str) {
+    match reason {
+        sip::EndReason::Bye => (200, "bye"),
+        sip::EndReason::AckTimeout => (408, "our answer was never acknowledged"),
+        sip::EndReason::Cancelled => (487, "cancelled"),
+        sip::EndReason::Rejected => (487, "refused by us"),
+        sip::EndReason::RingTimeout => (408, "it rang too long"),
     }
 }
 

@@ -23,7 +23,6 @@ const MAX_DATAGRAM: usize = 65_535;
 #[derive(Debug)]
 pub(super) struct Incoming {
     pub(super) session: SessionId,
-    pub(super) from: String,
     pub(super) target: String,
     pub(super) sdp: Option<Vec<u8>>,
     pub(super) events: mpsc::Receiver<Event>,
@@ -165,10 +164,10 @@ impl Task {
     }
 
     fn deliver(&mut self, event: Event) {
-        if let Event::Incoming { session, from, target, sdp, .. } = event {
+        if let Event::Incoming { session, target, sdp, .. } = event {
             let (events, receiver) = mpsc::channel(EVENT_QUEUE);
             self.sessions.insert(session, events);
-            let incoming = Incoming { session, from, target, sdp, events: receiver };
+            let incoming = Incoming { session, target, sdp, events: receiver };
             if self.incoming.try_send(incoming).is_err() {
                 self.sessions.remove(&session);
                 self.ua.reject(self.clock.now(), session, 486, "Busy Here");

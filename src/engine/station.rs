@@ -88,6 +88,7 @@ impl Station {
             rtp_ports,
             next_port,
             vad,
+            ntp_epoch,
         };
         Ok((Arc::new(station), incoming))
     }
@@ -110,7 +111,7 @@ impl Station {
             event_payload_type: Some(EVENT_PAYLOAD_TYPE),
             remote: None,
             remote_rtcp: None,
-            chain,
+            listener: Box::new(chain),
             tap: true,
         });
         let handle = self.workers.add_leg(rtp, rtcp, leg).map_err(|_| PlaceError::NoMediaPort)?;

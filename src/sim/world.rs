@@ -424,7 +424,7 @@ impl End {
             event_payload_type: Some(101),
             remote: Some(remote),
             remote_rtcp: None,
-            chain: Chain::new(&ChainConfig { vad: config.vad.clone() }),
+            listener: Box::new(Chain::new(&ChainConfig { vad: config.vad.clone() })),
             tap: false,
         });
         Self { leg, port, waiting: VecDeque::new(), out: Link::new(config.network, ids.next_u64()) }
