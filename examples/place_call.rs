@@ -24,11 +24,11 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     // Recognition and synthesis in this process; one pool keeps them off the media threads.
     let cache = ModelCache::open(None);
-    let pool = Arc::new(InferencePool::new());
+    let pool = InferencePool::new();
     let whisper = Whisper::load(&cache.require(Model::WhisperTinyEn)?)?;
-    let piper = Piper::open(&cache.require(Model::PiperJoe)?, &cache.require(Model::CmuDict)?)?;
+    let piper = Piper::from_cache(&cache)?;
     let backends = Backends {
-        stt: Arc::new(LocalWhisper::new(Arc::new(whisper), Arc::clone(&pool))),
+        stt: Arc::new(LocalWhisper::new(Arc::new(whisper), pool.clone())),
         tts: Arc::new(LocalPiper::new(Arc::new(piper), pool)),
         llm: Arc::new(Scripted),
     };

@@ -5,12 +5,11 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Args;
-use patchcord::audio::Frame;
+use patchcord::audio::{Downsampler2, Frame};
 use patchcord::backend::local::models::ModelCache;
 use patchcord::call::analyze::{AnalysisEvent, Analyzer};
-use patchcord::detect::{SileroWeights, VadModel};
+use patchcord::detect::{ChainConfig, SileroWeights, VadModel};
 use patchcord::time::{MediaTime, Rate};
-use serde_json::{Map, Value, json};
 
 use super::{Failure, local};
 
@@ -26,8 +25,8 @@ pub(super) struct AnalyzeArgs {
 
 /// Every file is analysed even when another one cannot be; exit code 2 says that one could not.
 pub(super) fn run(args: &AnalyzeArgs) -> ExitCode {
-    let vad = match vad_model() {
-        Ok(vad) => vad,
+    let config = match vad_model() {
+        Ok(vad) => ChainConfig { vad },
         Err(error) => {
             eprintln!("patchcord: {error}");
             return ExitCode::FAILURE;
@@ -35,12 +34,9 @@ pub(super) fn run(args: &AnalyzeArgs) -> ExitCode {
     };
     let mut code = ExitCode::SUCCESS;
     for file in &args.files {
-        match analyze(file, &vad) {
-            Ok(events) => events.iter().for_each(|event| print(file, event, args.json)),
-            Err(error) => {
-                eprintln!("patchcord: {}: {error}", file.display());
-                code = ExitCode::from(2);
-            }
+        if let Err(error) = analyze(file, &config, |event| print(file, event, args.json)) {
+            eprintln!("patchcord: {}: {error}", file.display());
+            code = ExitCode::from(2);
         }
     }
     code
@@ -56,9 +52,9 @@ fn vad_model() -> Result<VadModel, Failure> {
     Ok(VadModel::Silero(Arc::new(SileroWeights::from_onnx(&std::fs::read(path)?)?)))
 }
 
-fn analyze(path: &Path, vad: &VadModel) -> Result<Vec<AnalysisEvent>, Failure> {
-    let mut reader =
-        hound::WavReader::open(path).map_err(|e| format!("not a WAV file that can be read: {e}"))?;
+/// Streams the file through the detectors; `tell` gets each event as soon as it is known.
+fn analyze(path: &Path, config: &ChainConfig, mut tell: impl FnMut(&AnalysisEvent)) -> Result<(), Failure> {
+    let mut reader = hound::WavReader::open(path).map_err(|e| format!("not a WAV file that can be read: {e}"))?;
     let spec = reader.spec();
     if spec.bits_per_sample != 16 || spec.sample_format != hound::SampleFormat::Int {
         return Err(format!("{} bits per sample: expected 16-bit PCM", spec.bits_per_sample).into());
@@ -66,75 +62,78 @@ fn analyze(path: &Path, vad: &VadModel) -> Result<Vec<AnalysisEvent>, Failure> {
     if !(1..=2).contains(&spec.channels) {
         return Err(format!("{} channels: expected one or two", spec.channels).into());
     }
-    let halve = match spec.sample_rate {
-        8000 => false,
-        16000 => true,
+    let rate = match spec.sample_rate {
+        8000 => Rate::Hz8000,
+        16000 => Rate::Hz16000,
         other => return Err(format!("{other} Hz: expected 8000 or 16000").into()),
     };
-    let mut down = patchcord::audio::resample::Downsampler2::new();
-    let mut analyzer = Analyzer::new(vad.clone());
-    let frame_in = if halve { 320 } else { 160 };
-    let mut wide = Vec::with_capacity(frame_in);
-    let mut at = MediaTime::ZERO;
-    let mut push = |wide: &mut Vec<i16>, analyzer: &mut Analyzer| {
-        wide.resize(frame_in, 0);
-        let mut narrow = [0; 160];
-        if halve {
-            down.process(wide, &mut narrow);
-        } else {
-            narrow.copy_from_slice(wide);
+    let mut framer = Framer { rate, down: Downsampler2::new(), samples: Vec::new(), at: MediaTime::ZERO };
+    let mut analyzer = Analyzer::new(config);
+    let mut received = reader.samples::<i16>().step_by(usize::from(spec.channels)).enumerate();
+    loop {
+        let next = received.next();
+        let over = next.is_none();
+        if let Some((i, sample)) = next {
+            framer.samples.push(sample.map_err(|e| format!("sample {i}: {e}"))?);
         }
-        analyzer.push(&Frame::from_samples(at, Rate::Hz8000, &narrow));
-        at = at.plus(Frame::SPAN);
-        wide.clear();
-    };
-    let channels = usize::from(spec.channels);
-    for (i, sample) in reader.samples::<i16>().enumerate() {
-        let sample = sample.map_err(|e| format!("sample {i}: {e}"))?;
-        if i % channels == 0 {
-            wide.push(sample);
-            if wide.len() == frame_in {
-                push(&mut wide, &mut analyzer);
-            }
+        if let Some(frame) = framer.frame(over) {
+            analyzer.push(&frame);
+        }
+        if over {
+            analyzer.finish();
+        }
+        while let Some(event) = analyzer.poll_event() {
+            tell(&event);
+        }
+        if over {
+            return Ok(());
         }
     }
-    if !wide.is_empty() {
-        push(&mut wide, &mut analyzer);
+}
+
+/// Cuts samples into 20 ms frames of 8 kHz.
+struct Framer {
+    rate: Rate,
+    down: Downsampler2,
+    samples: Vec<i16>,
+    at: MediaTime,
+}
+
+impl Framer {
+    /// A frame, once there are samples for one; the last one is padded.
+    fn frame(&mut self, last: bool) -> Option<Frame> {
+        let whole = self.rate.frame_samples();
+        if self.samples.len() < whole && (!last || self.samples.is_empty()) {
+            return None;
+        }
+        self.samples.resize(whole, 0);
+        let mut narrow = [0; Rate::Hz8000.frame_samples()];
+        match self.rate {
+            Rate::Hz8000 => narrow.copy_from_slice(&self.samples),
+            Rate::Hz16000 => self.down.process(&self.samples, &mut narrow),
+        }
+        self.samples.clear();
+        let frame = Frame::from_samples(self.at, Rate::Hz8000, &narrow);
+        self.at = frame.end();
+        Some(frame)
     }
-    Ok(analyzer.finish())
 }
 
 fn print(file: &Path, event: &AnalysisEvent, as_json: bool) {
     let file = file.display().to_string();
-    if !as_json {
-        let end = event.end_s.map_or_else(|| "      …".to_owned(), |e| format!("{e:7.2}"));
-        let detail = [
-            event.freq_hz.map(|f| format!("{f:.0} Hz")),
-            event.digit.map(|d| d.to_string()),
-            event.class.map(str::to_owned),
-            event.confidence.map(|c| format!("confidence {c:.2}")),
-        ];
-        let detail: Vec<String> = detail.into_iter().flatten().collect();
-        println!("{file}  {:7.2} – {end} s  {:<12} {}", event.start_s, event.event, detail.join(", "));
+    if as_json {
+        let mut line = serde_json::to_value(event).expect("an event is plain data");
+        line["file"] = file.into();
+        println!("{line}");
         return;
     }
-    let mut line = Map::new();
-    line.insert("file".into(), file.into());
-    line.insert("event".into(), event.event.into());
-    line.insert("start_s".into(), rounded(event.start_s));
-    line.insert("end_s".into(), event.end_s.map_or(Value::Null, rounded));
-    line.insert("decided_s".into(), rounded(event.decided_s));
-    let optional = [
-        ("digit", event.digit.map(|d| json!(d.to_string()))),
-        ("freq_hz", event.freq_hz.map(|f| rounded(f64::from(f)))),
-        ("class", event.class.map(|c| json!(c))),
-        ("confidence", event.confidence.map(|c| rounded(f64::from(c)))),
-        ("act", event.act.map(|a| json!(a))),
+    let end = event.end_s.map_or_else(|| "       ".to_owned(), |e| format!("–{e:7.2}"));
+    let detail = [
+        event.freq_hz.map(|f| format!("{f:.0} Hz")),
+        event.class.map(str::to_owned),
+        event.confidence.map(|c| format!("confidence {c:.2}")),
+        event.act.filter(|act| !act).map(|_| "leaning".to_owned()),
     ];
-    line.extend(optional.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))));
-    println!("{}", Value::Object(line));
-}
-
-fn rounded(value: f64) -> Value {
-    json!((value * 1000.0).round() / 1000.0)
+    let detail: Vec<String> = detail.into_iter().flatten().collect();
+    println!("{file}  {:7.2} {end} s  {:<12} {}", event.start_s, event.event, detail.join(", "));
 }

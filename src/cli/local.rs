@@ -9,6 +9,7 @@ use patchcord::backend::local::inference::InferencePool;
 use patchcord::backend::local::models::{Model, ModelCache, ModelError, Progress, Stage};
 use patchcord::backend::local::piper::{LocalPiper, Piper};
 use patchcord::backend::local::whisper::{LocalWhisper, Whisper};
+use patchcord::backend::cache::CachedSpeech;
 use patchcord::backend::openai::{OpenAi, OpenAiConfig};
 use patchcord::backend::scripted::Scripted;
 use patchcord::backend::{LanguageModel, TextToSpeech};
@@ -20,6 +21,9 @@ use super::Failure;
 
 /// The longest silence on a language model's stream.
 const LLM_STALL: Duration = Duration::from_secs(20);
+
+/// Synthesised speech that is kept for the next call [s]: the disclosure and whatever else is said often.
+const REMEMBERED_SECONDS: usize = 300;
 
 /// Makes sure that every model is in the cache, fetching what is missing and saying so.
 pub(super) fn ensure_models(cache: &ModelCache) -> Result<(), Failure> {
@@ -73,11 +77,10 @@ pub(super) fn pull(cache: &ModelCache, model: Model) -> Result<(), Failure> {
 }
 
 /// The synthesiser alone: what a simulated callee needs.
-pub(super) fn voice(cache: &ModelCache, pool: &Arc<InferencePool>) -> Result<Arc<dyn TextToSpeech>, Failure> {
-    let piper = cache.require(Model::PiperJoe)?;
-    let dictionary = cache.require(Model::CmuDict)?;
-    let piper = Piper::open(&piper, &dictionary)?;
-    Ok(Arc::new(LocalPiper::new(Arc::new(piper), Arc::clone(pool))))
+pub(super) fn voice(cache: &ModelCache, pool: &InferencePool) -> Result<Arc<dyn TextToSpeech>, Failure> {
+    let piper = Piper::from_cache(cache)?;
+    let voice = Arc::new(LocalPiper::new(Arc::new(piper), pool.clone()));
+    Ok(Arc::new(CachedSpeech::new(voice, REMEMBERED_SECONDS)))
 }
 
 /// The backends for these settings. Loading takes about half a second.
@@ -88,11 +91,11 @@ pub(super) fn backends(
     llm: LlmKind,
     openai: Option<&OpenAiSettings>,
 ) -> Result<Backends, Failure> {
-    let pool = Arc::new(InferencePool::new());
+    let pool = InferencePool::new();
     let stt = match stt {
         SttKind::Local => {
             let whisper = Whisper::load(&cache.require(Model::WhisperTinyEn)?)?;
-            Arc::new(LocalWhisper::new(Arc::new(whisper), Arc::clone(&pool)))
+            Arc::new(LocalWhisper::new(Arc::new(whisper), pool.clone()))
         }
     };
     let tts = match tts {

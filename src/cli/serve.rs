@@ -39,7 +39,7 @@ pub(super) async fn start(
     let backends = local::backends(&cache, b.stt, b.tts, b.llm, b.openai.as_ref())?;
     let engine = Engine::start(config.engine(backends, local::vad_weights(&cache))?).await?;
     let server = Server::bind(config, Arc::new(engine)).await?;
-    ready(server.address());
-    server.run(stop).await?;
+    ready(server.local_addr()?);
+    server.serve(stop).await?;
     Ok(())
 }

@@ -4,7 +4,6 @@ use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
 
 use clap::Args;
 use patchcord::backend::local::inference::InferencePool;
@@ -46,7 +45,7 @@ pub(super) async fn run(args: SimArgs) -> Result<ExitCode, Failure> {
     }
     let cache = ModelCache::open(None);
     local::ensure_models(&cache)?;
-    let pool = Arc::new(InferencePool::new());
+    let pool = InferencePool::new();
     let config = CalleeConfig {
         sip_bind: args.listen,
         scenarios: chosen.clone(),
