@@ -29,6 +29,9 @@ mod timer;
 mod transaction;
 mod ua;
 
+#[cfg(test)]
+mod testing;
+
 pub use digest::Credentials;
 pub use session::invite::Invite;
 pub use session::{EndReason, Event, RINGING_LIMIT, SessionId};

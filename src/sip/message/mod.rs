@@ -10,7 +10,7 @@ pub mod uri;
 
 mod parse;
 #[cfg(test)]
-mod torture;
+pub(crate) mod torture;
 pub(crate) mod write;
 
 pub use header::{Address, CSeq, Header, Headers, Name, Params, Via};
