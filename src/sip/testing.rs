@@ -887,9 +887,21 @@ fn mutated_messages_never_panic() {
             }
         }
         while let Some(t) = ua.poll_transmit() {
-            if ids.next_u32() % 20 == 0 && corpus.len() < 400 {
+            if ids.next_u32().is_multiple_of(20) && corpus.len() < 400 {
                 corpus.push(t.bytes);
             }
         }
     }
+}
+
+#[test]
+fn a_response_that_has_further_to_go_is_not_ours() {
+    let mut ua = ua(0, 3);
+    ua.invite(Instant::ZERO, invite());
+    let sent = parse(&ua.poll_transmit().expect("INVITE").bytes).expect("INVITE");
+    let response = super::message::write::Response::new(&sent, 486, "Busy Here", "t");
+    let bytes = response.write(&[("Via", "SIP/2.0/UDP h;branch=z9hG4bKother")], None);
+    ua.handle_datagram(Instant::ZERO, address(1), &bytes);
+    assert!(ua.poll_transmit().is_none() && ua.poll_event().is_none());
+    assert_eq!(ua.stats().unmatched, 1);
 }
