@@ -139,7 +139,7 @@ fn reachable(named: IpAddr, seen: IpAddr) -> bool {
             ip.is_loopback() || ip.segments()[0] & 0xfe00 == 0xfc00 || ip.segments()[0] & 0xffc0 == 0xfe80
         }
     };
-    !(private(named) && !private(seen) || named.is_loopback() && !seen.is_loopback())
+    (private(seen) || !private(named)) && (seen.is_loopback() || !named.is_loopback())
 }
 
 #[cfg(test)]

