@@ -109,10 +109,10 @@ fn make_leg(remote: SocketAddr, seed: u64, listener: Box<dyn Listener>) -> (Leg,
 
 /// Twenty frames of an utterance; an even utterance is loud enough to barge in.
 fn speak(port: &mut LegPort, utterance: u32) {
-    let value = if utterance % 2 == 0 { 9000 } else { 900 };
+    let value = if utterance.is_multiple_of(2) { 9000 } else { 900 };
     for i in 0..20 {
         let frame = Frame::from_samples(MediaTime::from_samples(i * 160), Rate::Hz8000, &[value; 160]);
-        let spoken = Spoken { utterance, protected: utterance % 5 == 0, last: i == 19, frame };
+        let spoken = Spoken { utterance, protected: utterance.is_multiple_of(5), last: i == 19, frame };
         if port.playout.push(spoken).is_err() {
             return;
         }
@@ -167,7 +167,7 @@ fn a_leg_allocates_and_frees_nothing() {
     let (mut counts, mut seen) = (Counts::default(), Seen::default());
     let mut out = [0; Leg::MAX_DATAGRAM];
     let mut utterance = 0;
-    for tick in 0..20_000u64 {
+    for tick in 0..8_000u64 {
         let now = Instant::from_millis(tick * 10);
         if tick % 60 == 0 {
             utterance += 1;
@@ -200,7 +200,7 @@ fn a_leg_allocates_and_frees_nothing() {
             drain(&mut legs[side].1, &mut seen);
         }
     }
-    assert_eq!(counts, Counts::default(), "in 20 000 ticks of two legs");
+    assert_eq!(counts, Counts::default(), "in 8 000 ticks of two legs");
     for (what, n) in [
         ("heard", seen.heard),
         ("digits", seen.digits),
@@ -254,7 +254,10 @@ fn a_worker_allocates_and_frees_nothing_while_legs_come_speak_and_go() {
     let mut step = |now: &mut Instant, counts: &mut Counts| {
         *now += Duration::from_millis(20);
         counted(counts, || {
-            worker.wait(*now);
+            // Without a leg it would sleep for a second.
+            if handle.legs() > 0 {
+                worker.wait(*now);
+            }
             worker.run_once(*now);
         });
     };

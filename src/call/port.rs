@@ -167,7 +167,7 @@ pub struct LegStats {
 /// Up to 32 keys, inline.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Digits {
-    keys: [u8; Digits::MAX],
+    keys: [u8; Self::MAX],
     len: u8,
 }
 
