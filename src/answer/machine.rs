@@ -134,7 +134,7 @@ impl Machine {
         match signal.kind {
             SignalKind::SpeechStart => {
                 self.speaking = true;
-                self.greeting_start.get_or_insert(signal.at.max(self.answered));
+                self.greeting_start.get_or_insert_with(|| signal.at.max(self.answered));
             }
             SignalKind::SpeechEnd => {
                 self.speaking = false;
@@ -162,7 +162,7 @@ impl Machine {
         if end < self.answered {
             return;
         }
-        self.greeting_start.get_or_insert(start.max(self.answered));
+        self.greeting_start.get_or_insert_with(|| start.max(self.answered));
         normalize(text, &mut self.partial);
         let said = format!("{}{}", self.finals, self.partial);
         if is_final {

@@ -51,14 +51,14 @@ const LOWEST_TALKER_DB: f32 = -55.0;
 const MUTED_DB: f32 = -75.0;
 
 enum Network {
-    Silero(Silero),
+    Silero(Box<Silero>),
     Earshot { detector: Box<earshot::Detector>, upsampler: Upsampler },
 }
 
 impl Network {
     fn new(model: &VadModel) -> Self {
         match model {
-            VadModel::Silero(weights) => Self::Silero(Silero::new(weights.clone())),
+            VadModel::Silero(weights) => Self::Silero(Box::new(Silero::new(weights.clone()))),
             VadModel::Earshot => Self::Earshot { detector: Box::default(), upsampler: Upsampler::new() },
         }
     }
