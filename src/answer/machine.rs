@@ -4,7 +4,8 @@
 //! moment to speak into a mailbox flow out. Three kinds of evidence are fused: what was said (phrases of
 //! `phrases_en`), how it was said (a person greets shortly and waits; a machine speaks on), and a beep after speech.
 //! A wrong "voicemail" hangs up on, or talks over, a person, so in doubt the verdict is `human`; later evidence
-//! revises it. The caller passes media time, never wall time; while no packets arrive nothing is decided.
+//! revises it. What is heard before [`Machine::handle_answered`] is judged too (a recording has no answer), and
+//! forgotten with it. The caller passes media time, never wall time; while no packets arrive nothing is decided.
 //!
 //! Not decided here yet: fax, and operator messages from their information tones (phrases only).
 
@@ -34,13 +35,15 @@ const SHORT_GREETING_MS: u64 = 2200;
 const SHORT_SILENCE_MS: u64 = 600;
 /// A business's greeting by a person: longer, and so is the wait for the silence [ms].
 const LONG_GREETING_MS: u64 = 6000;
-const LONG_SILENCE_MS: u64 = 1300;
+const LONG_SILENCE_MS: u64 = 1700;
 /// Speech without a longer pause than `LONG_SILENCE_MS` for this long leans towards a machine [ms].
 const LEANING_MS: u64 = 7000;
 /// And for this long it is an announcement or a menu, not a mailbox's greeting [ms].
-const ANNOUNCEMENT_MS: u64 = 25_000;
+const ANNOUNCEMENT_MS: u64 = 17_000;
 /// A machine's greeting without a beep has ended after this much silence [ms].
 const NO_BEEP_SILENCE_MS: u64 = 2800;
+/// A tone that began this long ago and has not ended as a beep is none [ms].
+const LONGEST_TONE_MS: u64 = 2300;
 /// Silence after a known hello [ms].
 const HELLO_SILENCE_MS: u64 = 300;
 /// A phrase revises a verdict only this soon after the first speech: later it is conversation [ms].
@@ -60,9 +63,11 @@ pub struct Machine {
     greeting_start: Option<MediaTime>,
     /// End of the latest speech.
     speech_end: MediaTime,
-    /// Time without packets that `speech_end` and silence must not count.
+    /// From where silence counts: `speech_end`, later by the time in which no packets came.
+    silence_start: MediaTime,
     starved_since: Option<MediaTime>,
-    in_tone: bool,
+    /// Where a tone that may become a beep began.
+    tone_start: Option<MediaTime>,
     beep_end: Option<MediaTime>,
     finals: String,
     partial: String,
@@ -87,8 +92,9 @@ impl Machine {
             speaking: false,
             greeting_start: None,
             speech_end: MediaTime::ZERO,
+            silence_start: MediaTime::ZERO,
             starved_since: None,
-            in_tone: false,
+            tone_start: None,
             beep_end: None,
             finals: String::new(),
             partial: String::new(),
@@ -128,21 +134,22 @@ impl Machine {
         match signal.kind {
             SignalKind::SpeechStart => {
                 self.speaking = true;
-                self.greeting_start.get_or_insert(signal.at.max(self.answered));
+                self.greeting_start.get_or_insert_with(|| signal.at.max(self.answered));
             }
             SignalKind::SpeechEnd => {
                 self.speaking = false;
                 self.speech_end = signal.at;
+                self.silence_start = signal.at;
             }
-            SignalKind::BeepStart { .. } => self.in_tone = true,
+            SignalKind::BeepStart { .. } => self.tone_start = Some(signal.at),
             SignalKind::BeepEnd { freq_hz, start } => {
-                self.in_tone = false;
+                self.tone_start = None;
                 self.beep(freq_hz, start, signal.at);
             }
             SignalKind::Starved => self.starved_since = Some(signal.at),
             SignalKind::Flowing => {
                 if let Some(since) = self.starved_since.take() {
-                    self.speech_end = self.speech_end.plus(signal.at.since(since));
+                    self.silence_start = self.silence_start.plus(signal.at.since(since));
                 }
             }
             _ => {}
@@ -155,15 +162,13 @@ impl Machine {
         if end < self.answered {
             return;
         }
-        self.greeting_start.get_or_insert(start.max(self.answered));
+        self.greeting_start.get_or_insert_with(|| start.max(self.answered));
         normalize(text, &mut self.partial);
+        let said = format!("{}{}", self.finals, self.partial);
         if is_final {
-            if self.finals.len() + self.partial.len() <= MAX_TEXT {
+            if said.len() <= MAX_TEXT {
                 self.finals.push_str(&self.partial);
             }
-        }
-        let said = if is_final { self.finals.clone() } else { format!("{}{}", self.finals, self.partial) };
-        if is_final {
             self.partial.clear();
         }
         let until = self.greeting_start.unwrap_or(self.answered).plus(8 * PHRASES_UNTIL_MS);
@@ -224,7 +229,7 @@ impl Machine {
         }
         self.ready_to_record();
         let Some(start) = self.greeting_start else { return };
-        if self.verdict.act || self.in_tone {
+        if self.verdict.act || self.in_tone() {
             return;
         }
         let spoken_ms =
@@ -237,7 +242,7 @@ impl Machine {
             }
             return;
         }
-        let silence_ms = self.now.ms_since(self.speech_end);
+        let silence_ms = self.now.ms_since(self.silence_start);
         let hello = HELLOS.contains(&self.finals.trim());
         if hello && silence_ms >= HELLO_SILENCE_MS {
             let evidence = vec![format!("phrase: {}", self.finals.trim()), "cadence: short greeting".into()];
@@ -256,12 +261,17 @@ impl Machine {
         }
     }
 
+    /// Whether a tone sounds that may be the beep. One that never ends as a beep is let go.
+    fn in_tone(&self) -> bool {
+        self.tone_start.is_some_and(|start| self.now.ms_since(start) < LONGEST_TONE_MS)
+    }
+
     fn ready_to_record(&mut self) {
         if self.ready || self.verdict.class != Class::Voicemail || !self.verdict.act {
             return;
         }
         let silent =
-            !self.speaking && !self.in_tone && self.now.ms_since(self.speech_end) >= NO_BEEP_SILENCE_MS;
+            !self.speaking && !self.in_tone() && self.now.ms_since(self.silence_start) >= NO_BEEP_SILENCE_MS;
         let at = match self.beep_end {
             Some(beep) => Some((beep, true)),
             None if silent => Some((self.now, false)),
@@ -308,5 +318,178 @@ fn normalize(text: &str, out: &mut String) {
             _ => out.extend(word.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase)),
         }
         out.push(' ');
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ms(ms: u64) -> MediaTime {
+        MediaTime::from_ms(ms)
+    }
+
+    fn signal(m: &mut Machine, kind: SignalKind, at: u64, decided: u64) {
+        m.handle_signal(&Signal { at: ms(at), decided: ms(decided), kind });
+    }
+
+    fn speak(m: &mut Machine, from: u64, to: u64) {
+        signal(m, SignalKind::SpeechStart, from, from + 80);
+        run(m, from + 80, to + 220);
+        signal(m, SignalKind::SpeechEnd, to, to + 220);
+    }
+
+    fn run(m: &mut Machine, from: u64, to: u64) {
+        for t in (from..=to).step_by(20) {
+            m.tick(ms(t));
+        }
+    }
+
+    fn beep(m: &mut Machine, from: u64, to: u64) {
+        signal(m, SignalKind::BeepStart { freq_hz: 1000.0 }, from, from + 150);
+        run(m, from + 150, to + 100);
+        signal(m, SignalKind::BeepEnd { freq_hz: 1000.0, start: ms(from) }, to, to + 100);
+    }
+
+    fn outputs(m: &mut Machine) -> Vec<String> {
+        std::iter::from_fn(|| m.poll_output())
+            .map(|o| match o {
+                AnswerOutput::Verdict(v) => format!("{} {} @{}", v.class.as_str(), v.act, v.decided.as_ms()),
+                AnswerOutput::ReadyToRecord { at, after_beep } => {
+                    format!("ready {after_beep} @{}", at.as_ms())
+                }
+            })
+            .collect()
+    }
+
+    #[test]
+    fn a_short_greeting_and_silence_is_a_person() {
+        let mut m = Machine::new();
+        speak(&mut m, 500, 1000);
+        run(&mut m, 1220, 5000);
+        assert_eq!(outputs(&mut m), ["human true @1600"]);
+    }
+
+    #[test]
+    fn a_recognised_hello_is_a_person_sooner() {
+        let mut m = Machine::new();
+        speak(&mut m, 500, 1000);
+        m.handle_words("Hello?", true, ms(500), ms(1000));
+        run(&mut m, 1220, 5000);
+        assert_eq!(outputs(&mut m), ["human true @1300"]);
+        assert_eq!(m.verdict().evidence[0], "phrase: hello");
+    }
+
+    #[test]
+    fn a_mailbox_phrase_decides_and_the_beep_says_when_to_speak() {
+        let mut m = Machine::new();
+        signal(&mut m, SignalKind::SpeechStart, 500, 580);
+        run(&mut m, 580, 3000);
+        m.handle_words("Please leave a message after the tone.", false, ms(500), ms(3000));
+        run(&mut m, 3000, 3720);
+        signal(&mut m, SignalKind::SpeechEnd, 3500, 3720);
+        run(&mut m, 3720, 4400);
+        beep(&mut m, 4400, 4900);
+        run(&mut m, 5000, 9000);
+        assert_eq!(outputs(&mut m), ["voicemail true @3000", "ready true @4900"]);
+        assert!(m.verdict().evidence.contains(&"phrase: leave a message".to_owned()));
+    }
+
+    #[test]
+    fn a_beep_revises_a_person_into_a_mailbox() {
+        let mut m = Machine::new();
+        speak(&mut m, 500, 1900);
+        run(&mut m, 2120, 3000);
+        beep(&mut m, 3000, 3400);
+        assert_eq!(outputs(&mut m), ["human true @2500", "voicemail true @3500", "ready true @3400"]);
+    }
+
+    #[test]
+    fn a_beep_that_nobody_announced_is_only_a_leaning() {
+        let mut m = Machine::new();
+        beep(&mut m, 300, 700);
+        assert_eq!(outputs(&mut m), ["voicemail false @800"]);
+        speak(&mut m, 1000, 1500);
+        run(&mut m, 1720, 4000);
+        assert_eq!(outputs(&mut m), ["human true @2100"]);
+    }
+
+    #[test]
+    fn without_a_beep_silence_opens_the_mailbox() {
+        let mut m = Machine::new();
+        speak(&mut m, 500, 5000);
+        m.handle_words("You've reached Ann, I can't come to the phone", true, ms(500), ms(5000));
+        run(&mut m, 5220, 9000);
+        assert_eq!(outputs(&mut m), ["voicemail true @5220", "ready false @7800"]);
+    }
+
+    #[test]
+    fn menus_screeners_and_intercepts_are_told_apart_by_their_words() {
+        for (text, class) in [
+            ("Thank you for calling. For sales, press 1.", "ivr"),
+            ("Please listen carefully as our menu options have changed", "ivr"),
+            ("Record your name and reason for calling and I'll see if this person is available", "screener"),
+            ("The number you have dialed is not in service", "operator_message"),
+            ("You have reached the voice mailbox of", "voicemail"),
+            ("Smith Dental, this is Amy, how can I help you?", "human"),
+        ] {
+            let mut m = Machine::new();
+            signal(&mut m, SignalKind::SpeechStart, 500, 580);
+            m.handle_words(text, false, ms(500), ms(3000));
+            assert_eq!((m.verdict().class.as_str(), m.verdict().act), (class, true), "{text}");
+        }
+    }
+
+    #[test]
+    fn phrases_match_whole_words_only() {
+        let mut m = Machine::new();
+        signal(&mut m, SignalKind::SpeechStart, 500, 580);
+        m.handle_words("I was impressed, press on", true, ms(500), ms(1500));
+        assert_eq!(m.verdict().class, Class::Unknown);
+        let mut text = String::new();
+        normalize("Can\u{2019}t  PRESS 1, 12!", &mut text);
+        assert_eq!(text, "cant press one 12 ");
+    }
+
+    #[test]
+    fn late_phrases_are_conversation() {
+        let mut m = Machine::new();
+        speak(&mut m, 500, 1000);
+        run(&mut m, 1220, 40_000);
+        m.handle_words("just leave a message with my wife", true, ms(40_000), ms(42_000));
+        assert_eq!(m.verdict().class, Class::Human);
+    }
+
+    #[test]
+    fn a_long_greeting_leans_to_a_mailbox_and_silence_after_it_decides() {
+        let mut m = Machine::new();
+        speak(&mut m, 500, 9500);
+        run(&mut m, 9720, 15_000);
+        let want = ["voicemail false @7500", "voicemail true @12300", "ready false @12300"];
+        assert_eq!(outputs(&mut m), want);
+    }
+
+    #[test]
+    fn missing_packets_are_not_silence() {
+        let mut m = Machine::new();
+        speak(&mut m, 500, 1000);
+        signal(&mut m, SignalKind::Starved, 1240, 1240);
+        run(&mut m, 1260, 6000);
+        assert_eq!(outputs(&mut m), Vec::<String>::new());
+        signal(&mut m, SignalKind::Flowing, 6000, 6000);
+        run(&mut m, 6000, 7000);
+        assert_eq!(outputs(&mut m), ["human true @6360"]);
+    }
+
+    #[test]
+    fn early_media_before_the_answer_does_not_count() {
+        let mut m = Machine::new();
+        speak(&mut m, 100, 900);
+        m.handle_answered(ms(1200));
+        run(&mut m, 1200, 6000);
+        assert_eq!(outputs(&mut m), Vec::<String>::new());
+        speak(&mut m, 6000, 6500);
+        run(&mut m, 6720, 8000);
+        assert_eq!(outputs(&mut m), ["human true @7100"]);
     }
 }

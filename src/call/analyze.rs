@@ -187,6 +187,7 @@ mod tests {
     }
 
     /// `PATCHCORD_ANALYZE=DIR` with WAV files; prints the events that `tools/score.py` reads.
+    #[cfg(feature = "engine")]
     #[test]
     #[ignore = "prints the events of a folder of recordings"]
     fn events_of_a_folder() {

@@ -31,8 +31,14 @@ const AWAY_HOPS: u32 = 8;
 const LONGEST_HOPS: u64 = 205;
 const SHORTEST: u64 = 8 * 60;
 /// Low tones (a voice's pitch and its first harmonics) must be at least this long [samples].
-const SHORTEST_LOW: u64 = 8 * 140;
+const SHORTEST_LOW: u64 = 8 * 200;
 const LOW_HZ: f32 = 600.0;
+/// Before anybody spoke a beep is at least this high: lower ones are progress tones or music.
+const UNSPOKEN_HZ: f32 = 650.0;
+/// A progress tone that sounds again within this long is one of a cadence [samples].
+const CADENCE: u64 = 8 * 4300;
+const LOWEST_HZ: f32 = 250.0;
+const HIGHEST_HZ: f32 = 2000.0;
 /// Quiet before and after: this far below the tone [dB].
 const ALONE_DB: f32 = 7.0;
 
@@ -47,6 +53,10 @@ struct Tone {
 
 fn tolerance(hz: f32) -> f32 {
     (0.012 * hz).max(8.0)
+}
+
+fn mean(levels: &[f32]) -> f32 {
+    levels.iter().sum::<f32>() / levels.len() as f32
 }
 
 fn near(a: f32, b: f32, share: f32) -> bool {
@@ -179,10 +189,10 @@ pub struct BeepDetector {
     spectrum: Spectrum,
     candidate: Option<Candidate>,
     /// The band's level in the latest hops, newest first [dBFS].
-    levels: [f32; 8],
+    levels: [f32; 12],
     heard_speech: bool,
-    /// Where the last steady tone ended: tones that follow one another are a melody or an information tone.
-    last_tone_end: Option<MediaTime>,
+    /// Where the last steady tone ended, and its frequency: tones that follow one another are a melody or an information tone.
+    last_tone: Option<(MediaTime, f32)>,
 }
 
 impl std::fmt::Debug for BeepDetector {
@@ -204,9 +214,9 @@ impl BeepDetector {
         Self {
             spectrum: Spectrum::new(),
             candidate: None,
-            levels: [-90.0; 8],
+            levels: [-90.0; 12],
             heard_speech: false,
-            last_tone_end: None,
+            last_tone: None,
         }
     }
 
@@ -214,7 +224,7 @@ impl BeepDetector {
     pub fn handle_gap(&mut self) {
         self.spectrum = Spectrum::new();
         self.candidate = None;
-        self.levels = [-90.0; 8];
+        self.levels = [-90.0; 12];
     }
 
     fn hop(&mut self, peaks: &Peaks, center: MediaTime, decided: MediaTime, out: &mut Signals) {
@@ -222,8 +232,8 @@ impl BeepDetector {
         self.levels[0] = 10.0 * peaks.total.log10();
         let tone = Tone::of(peaks);
         let Some(candidate) = &mut self.candidate else {
-            // The quietest of 50–80 ms ago: just before, the window already held the tone's rise.
-            let before = self.levels[4..].iter().copied().fold(f32::MAX, f32::min);
+            // 40–110 ms ago: later windows already held the tone's rise.
+            let before = mean(&self.levels[4..]);
             self.candidate = tone.map(|t| Candidate::new(t, center, before));
             return;
         };
@@ -251,8 +261,14 @@ impl BeepDetector {
 
     /// Whether the tone may be a beep, from what came before it.
     fn plausible(&self, c: &Candidate) -> bool {
-        let follows = self.last_tone_end.is_some_and(|end| c.first.since(end) < 8 * 200);
-        c.is_steady() && !follows && (self.heard_speech || !is_progress(&c.tone))
+        let hz = c.tone.low_hz;
+        let progress = is_progress(&c.tone);
+        let follows = self.last_tone.is_some_and(|(end, last_hz)| {
+            let since = c.first.since(end);
+            since < 8 * 200 || (progress && since < CADENCE && near(hz, last_hz, 0.02))
+        });
+        let expected = self.heard_speech || (!progress && hz >= UNSPOKEN_HZ);
+        c.is_steady() && !follows && expected && (LOWEST_HZ..=HIGHEST_HZ).contains(&hz)
     }
 
     fn start(&mut self, decided: MediaTime, out: &mut Signals) {
@@ -271,7 +287,7 @@ impl BeepDetector {
         let low = c.tone.low_hz < LOW_HZ && c.tone.high_hz == 0.0;
         let long_enough = length >= if low { SHORTEST_LOW } else { SHORTEST };
         let ringing = (400.0..460.0).contains(&c.tone.low_hz) && c.tone.high_hz == 0.0 && length >= 8 * 880;
-        let after = self.levels[..4].iter().copied().fold(f32::MAX, f32::min);
+        let after = mean(&self.levels[..4]);
         let alone = after < c.tone.level_db - ALONE_DB;
         if long_enough && !ringing && alone && length <= LONGEST_HOPS * HOP as u64 && self.plausible(&c) {
             let freq_hz = c.tone.low_hz;
@@ -281,7 +297,7 @@ impl BeepDetector {
             out.push(Signal { at: c.last, decided, kind: SignalKind::BeepEnd { freq_hz, start: c.first } });
         }
         if long_enough && c.is_steady() {
-            self.last_tone_end = Some(c.last);
+            self.last_tone = Some((c.last, c.tone.low_hz));
         }
     }
 }
@@ -294,5 +310,142 @@ impl Detector for BeepDetector {
             let center = frame.end().minus((back + Spectrum::HALF) as u64);
             self.hop(peaks, center, frame.end(), out);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::time::Rate;
+
+    /// Sines and noise, in pieces of (ms, frequencies, amplitude).
+    fn sound(pieces: &[(usize, &[f32], f32)], noise: f32) -> Vec<i16> {
+        let mut state = 1u32;
+        let mut out = Vec::new();
+        for (ms, tones, amplitude) in pieces {
+            for n in 0..8 * ms {
+                state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                let t = n as f32 * std::f32::consts::TAU / 8000.0;
+                let tone: f32 = tones.iter().map(|f| amplitude * (t * f).sin()).sum();
+                out.push((32767.0 * (tone + noise * ((state >> 16) as f32 / 32768.0 - 1.0))) as i16);
+            }
+        }
+        out
+    }
+
+    /// (start, end, frequency) of each beep, when `spoken` after someone has spoken.
+    fn beeps(pcm: &[i16], spoken: bool) -> Vec<(u64, u64, u32)> {
+        let mut detector = BeepDetector::new();
+        let mut found = Vec::new();
+        let mut started = 0;
+        for (i, samples) in pcm.chunks(160).enumerate() {
+            let at = MediaTime::from_samples(160 * i as u64);
+            let mut out = Signals::new();
+            if spoken && i == 0 {
+                out.push(Signal { at, decided: at, kind: SignalKind::SpeechStart });
+            }
+            detector.observe(&Frame::from_samples(at, Rate::Hz8000, samples), &mut out);
+            for signal in out.iter() {
+                match signal.kind {
+                    SignalKind::BeepStart { .. } => started += 1,
+                    SignalKind::BeepEnd { freq_hz, start } => {
+                        assert!(signal.decided.ms_since(signal.at) <= 120 && started > found.len());
+                        found.push((start.as_ms(), signal.at.as_ms(), freq_hz.round() as u32));
+                    }
+                    _ => {}
+                }
+            }
+        }
+        found
+    }
+
+    #[test]
+    fn tones_of_80_ms_to_2_s_in_noise_are_beeps() {
+        for (hz, ms, amplitude) in [
+            (1000.0, 80, 0.1),
+            (1000.0, 400, 0.5),
+            (703.0, 405, 0.02),
+            (425.0, 400, 0.1),
+            (1633.0, 300, 0.05),
+            (1400.0, 1900, 0.2),
+        ] {
+            let pcm = sound(&[(600, &[], 0.0), (ms, &[hz], amplitude), (600, &[], 0.0)], 0.003);
+            let found = beeps(&pcm, true);
+            let [(start, end, freq)] = found[..] else { panic!("{hz} Hz {ms} ms: {found:?}") };
+            assert!(
+                start.abs_diff(600) <= 15 && end.abs_diff(600 + ms as u64) <= 15,
+                "{hz} {ms}: {start} {end}"
+            );
+            assert!((freq as f32 - hz).abs() < 3.0);
+        }
+    }
+
+    #[test]
+    fn a_pair_of_tones_is_a_beep_and_a_lost_packet_does_not_split_it() {
+        let pcm = sound(&[(600, &[], 0.0), (500, &[440.0, 620.0], 0.1), (600, &[], 0.0)], 0.001);
+        assert_eq!(beeps(&pcm, true).len(), 1);
+        let mut pcm = sound(&[(600, &[], 0.0), (500, &[1000.0], 0.1), (600, &[], 0.0)], 0.001);
+        pcm[8 * 800..8 * 820].fill(0);
+        assert_eq!(beeps(&pcm, true).len(), 1);
+    }
+
+    #[test]
+    fn progress_tones_before_anybody_spoke_are_no_beeps() {
+        let cadences: [(&[f32], usize, usize); 7] = [
+            (&[440.0, 480.0], 2000, 4000),
+            (&[425.0], 1000, 4000),
+            (&[425.0], 500, 500),
+            (&[480.0, 620.0], 500, 500),
+            (&[480.0, 620.0], 250, 250),
+            (&[400.0, 450.0], 400, 200),
+            (&[1100.0], 500, 3000),
+        ];
+        for (tones, on, off) in cadences {
+            let cycle = [(on, tones, 0.1), (off, &[][..], 0.0)];
+            let pcm = sound(&[&[(300, &[][..], 0.0)][..], &cycle, &cycle, &cycle].concat(), 0.001);
+            assert_eq!(beeps(&pcm, false), [], "{tones:?}");
+        }
+        let sit = sound(
+            &[
+                (300, &[], 0.0),
+                (330, &[950.0], 0.1),
+                (330, &[1400.0], 0.1),
+                (330, &[1800.0], 0.1),
+                (900, &[], 0.0),
+            ],
+            0.001,
+        );
+        assert_eq!(beeps(&sit, false), []);
+    }
+
+    #[test]
+    fn digits_glides_long_tones_and_chords_are_no_beeps() {
+        let digit = sound(&[(500, &[], 0.0), (200, &[770.0, 1336.0], 0.1), (500, &[], 0.0)], 0.001);
+        assert_eq!(beeps(&digit, true), []);
+        let long = sound(&[(500, &[], 0.0), (2600, &[1000.0], 0.1), (500, &[], 0.0)], 0.001);
+        assert_eq!(beeps(&long, true), []);
+        let chord = sound(&[(500, &[], 0.0), (400, &[440.0, 880.0], 0.1), (500, &[], 0.0)], 0.001);
+        assert_eq!(beeps(&chord, true), []);
+        let mut glide = sound(&[(500, &[], 0.0)], 0.001);
+        let mut phase = 0.0f32;
+        for n in 0..3200 {
+            phase += std::f32::consts::TAU * (600.0 + n as f32 / 20.0) / 8000.0;
+            glide.push((3000.0 * phase.sin()) as i16);
+        }
+        glide.extend([0; 4000]);
+        assert_eq!(beeps(&glide, true), []);
+    }
+
+    #[test]
+    fn a_melody_is_no_beep() {
+        let notes: Vec<(usize, &[f32], f32)> = vec![
+            (300, &[523.0], 0.1),
+            (300, &[587.0], 0.1),
+            (300, &[659.0], 0.1),
+            (300, &[784.0], 0.1),
+            (800, &[], 0.0),
+        ];
+        let pcm = sound(&[&[(300, &[][..], 0.0)][..], &notes].concat(), 0.001);
+        assert_eq!(beeps(&pcm, true).iter().filter(|b| b.0 > 400).count(), 0);
     }
 }

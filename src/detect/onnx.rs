@@ -238,7 +238,10 @@ impl<'a> Iterator for Fields<'a> {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(super) use tests::small_model;
+
+#[cfg(test)]
+mod tests {
     use proptest::prelude::*;
 
     use super::*;

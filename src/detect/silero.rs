@@ -572,7 +572,7 @@ mod tests {
     #[test]
     fn the_plain_build_and_the_vector_build_agree() {
         let weights =
-            Arc::new(SileroWeights::from_onnx(&super::super::onnx::tests::small_model()).expect("a model"));
+            Arc::new(SileroWeights::from_onnx(&super::super::onnx::small_model()).expect("a model"));
         let mut fast = Silero::new(weights.clone());
         let mut state = State::new();
         for window in synthetic(12_800).as_chunks::<WINDOW>().0 {

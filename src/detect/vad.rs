@@ -51,14 +51,14 @@ const LOWEST_TALKER_DB: f32 = -55.0;
 const MUTED_DB: f32 = -75.0;
 
 enum Network {
-    Silero(Silero),
+    Silero(Box<Silero>),
     Earshot { detector: Box<earshot::Detector>, upsampler: Upsampler },
 }
 
 impl Network {
     fn new(model: &VadModel) -> Self {
         match model {
-            VadModel::Silero(weights) => Self::Silero(Silero::new(weights.clone())),
+            VadModel::Silero(weights) => Self::Silero(Box::new(Silero::new(weights.clone()))),
             VadModel::Earshot => Self::Earshot { detector: Box::default(), upsampler: Upsampler::new() },
         }
     }
@@ -255,6 +255,132 @@ impl Detector for Vad {
                 self.filled = 0;
                 self.window(frame.at.plus(i as u64 + 1), frame.end(), out);
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::detect::testing;
+    use crate::time::Rate;
+
+    fn run(vad: &mut Vad, pcm: &[i16]) -> Vec<Signal> {
+        let mut out = Signals::new();
+        let mut all = Vec::new();
+        for (i, samples) in pcm.as_chunks::<160>().0.iter().enumerate() {
+            out.clear();
+            let at = MediaTime::from_samples(160 * i as u64);
+            vad.observe(&Frame::from_samples(at, Rate::Hz8000, samples), &mut out);
+            all.extend(out.iter());
+        }
+        all
+    }
+
+    fn noise(samples: usize, amplitude: i32) -> Vec<i16> {
+        let mut state = 3u32;
+        (0..samples)
+            .map(|_| {
+                state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                ((((state >> 16) as i32) - 32768) * amplitude / 32768) as i16
+            })
+            .collect()
+    }
+
+    #[test]
+    fn silence_and_faint_noise_are_no_speech_with_either_network() {
+        let mut models = vec![VadModel::Earshot];
+        models.extend(testing::weights().map(VadModel::Silero));
+        for model in &models {
+            assert_eq!(run(&mut Vad::new(model), &vec![0; 32_000]), []);
+        }
+        if let Some(silero) = models.get(1) {
+            assert_eq!(run(&mut Vad::new(silero), &noise(80_000, 3000)), []);
+        }
+    }
+
+    #[test]
+    fn recorded_speech_starts_soon_and_ends_where_the_voice_ended() {
+        let Some(pcm) = testing::dev_audio("calls/vm_003.wav") else { return };
+        let models = [Some(VadModel::Earshot), testing::weights().map(VadModel::Silero)];
+        for model in models.iter().flatten() {
+            let found = run(&mut Vad::new(model), &pcm);
+            assert_eq!(found[0].kind, SignalKind::SpeechStart);
+            // Labelled 0.810 to 5.080, then from 5.500 on.
+            assert!(
+                found[0].at.as_ms().abs_diff(810) < 100 && found[0].decided.as_ms() < 810 + 200,
+                "{found:?}"
+            );
+            assert!(found.is_sorted_by_key(|s| s.at) && found.is_sorted_by_key(|s| s.decided), "{found:?}");
+            assert!(found.iter().all(|s| s.at <= s.decided));
+            let kinds: Vec<_> = found.iter().map(|s| s.kind == SignalKind::SpeechStart).collect();
+            assert!(
+                kinds.iter().enumerate().all(|(i, start)| *start == (i % 2 == 0)),
+                "starts and ends alternate"
+            );
+            if matches!(model, VadModel::Silero(_)) {
+                assert!(
+                    found[1].at < found[1].decided.minus(8 * 190),
+                    "the hangover is not part of the speech"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_gap_ends_the_speech_under_way() {
+        let Some(pcm) = testing::dev_audio("calls/vm_003.wav") else { return };
+        let mut vad = Vad::new(&VadModel::Earshot);
+        let found = run(&mut vad, &pcm[..16_000]);
+        assert!(vad.speaking(), "{found:?}");
+        let mut out = Signals::new();
+        vad.handle_gap(MediaTime::from_ms(2000), &mut out);
+        let end = out.iter().next().expect("an end");
+        assert_eq!((end.kind, end.decided), (SignalKind::SpeechEnd, MediaTime::from_ms(2000)));
+        assert!(end.at <= end.decided && !vad.speaking());
+        out.clear();
+        vad.handle_gap(MediaTime::from_ms(2100), &mut out);
+        assert!(out.is_empty());
+    }
+
+    #[test]
+    fn the_noise_floor_follows_the_quietest_of_eight_seconds() {
+        let mut floor = NoiseFloor::NEW;
+        assert_eq!(floor.observe(-90.0), -90.0);
+        for _ in 0..50 {
+            floor.observe(-50.0);
+        }
+        for _ in 0..100 {
+            floor.observe(-20.0);
+        }
+        assert!((floor.observe(-20.0) + 50.0).abs() < 0.1);
+        for _ in 0..250 {
+            floor.observe(-30.0);
+        }
+        assert!((floor.observe(-30.0) + 30.0).abs() < 0.5);
+    }
+
+    #[test]
+    #[ignore = "prints a time; run alone"]
+    #[expect(clippy::disallowed_methods, reason = "measures wall time")]
+    fn time_of_a_frame() {
+        use crate::detect::{Chain, ChainConfig};
+        let Some(pcm) = testing::dev_audio("calls/vm_003.wav") else { return };
+        let models = [Some(VadModel::Earshot), testing::weights().map(VadModel::Silero)];
+        for model in models.into_iter().flatten() {
+            let mut best = f64::MAX;
+            for _ in 0..7 {
+                let mut chain = Chain::new(&ChainConfig { vad: model.clone() });
+                let mut out = Signals::new();
+                let start = std::time::Instant::now();
+                for (i, samples) in pcm.as_chunks::<160>().0.iter().enumerate() {
+                    out.clear();
+                    let at = MediaTime::from_samples(160 * i as u64);
+                    chain.observe(&Frame::from_samples(at, Rate::Hz8000, samples), &mut out);
+                }
+                best = best.min(start.elapsed().as_secs_f64() / (pcm.len() / 160) as f64);
+            }
+            println!("chain with {model:?}: {:.1} us a frame of 20 ms (best of 7)", best * 1e6);
         }
     }
 }
