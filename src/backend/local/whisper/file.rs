@@ -351,7 +351,7 @@ mod tests {
         let good = synthetic(&[("encoder/conv1/bias", &[2], 4, &[0; 4])]);
         assert!(reason(b"RIFF....").contains("at byte 4: version"), "{}", reason(b"RIFF...."));
         assert!(reason(&[]).contains("at byte 0: the file ends inside the version"));
-        let mut long = good.clone();
+        let mut long = good;
         long.push(0);
         assert!(reason(&long).contains("data after the end"));
         let length_lie = synthetic(&[("encoder/conv1/bias", &[3], 4, &[0; 4])]);

