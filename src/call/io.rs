@@ -5,7 +5,7 @@
 
 use crate::agent::{Delta, Request};
 use crate::call::event::CallEvent;
-use crate::call::outcome::HangupSource;
+use crate::call::outcome::{HangupSource, Quality};
 use crate::call::port::{LegCommand, LegEvent};
 use crate::time::MediaTime;
 use crate::turn::{SpokenWord, Word};
@@ -36,6 +36,8 @@ pub enum Input {
     },
     /// News from the synthesiser.
     Voiced(Voiced),
+    /// What the leg received so far; the last one told stands in the report.
+    Quality(Quality),
     /// The API's user (or the engine: limits, shutdown) ends the call.
     HangUp(HangupSource),
     /// The time given by `poll_timeout` has come.
@@ -160,7 +162,8 @@ pub enum Output {
     Speak {
         /// The utterance; numbers rise.
         utterance: u32,
-        /// A clause to voice.
+        /// A clause to voice. The utterance's text is the plain concatenation of these: a clause that continues
+        /// one begins with the space between them. Empty only together with `last`, when nothing is left to add.
         text: String,
         /// Whether it plays to the end even when someone speaks.
         protected: bool,
@@ -174,7 +177,7 @@ pub enum Output {
     },
     /// Tell the leg.
     Leg(LegCommand),
-    /// End the dialog: CANCEL before the answer, BYE after.
+    /// End the dialog: CANCEL before the answer, BYE after. The leg is told to stop by a command of its own.
     HangUp,
     /// Tell the outside. [`CallEvent::Finalized`] is the machine's last output.
     Event(CallEvent),
