@@ -3,7 +3,7 @@ use crate::agent::{DISCLOSURE, Message};
 use crate::answer::Class;
 use crate::call::event::CallEvent;
 use crate::call::io::{DialogEvent, Input};
-use crate::call::outcome::{HangupSource, Outcome, TaskStatus};
+use crate::call::outcome::{CallReport, HangupSource, Outcome, Quality, TaskStatus};
 use crate::time::MediaTime;
 
 const HELLO: &str = "Bella Trattoria, good evening.";
@@ -27,7 +27,10 @@ fn a_conversation_runs_from_greeting_to_goodbye() {
         line(When::AfterAgent(400), 900, "Would seven suit you?"),
         line(When::AfterAgent(400), 900, "You are booked."),
     ]);
+    let quality = Quality { packets_received: 900, packets_lost: 3, jitter_ms: 1.5 };
+    call.at(6000, Input::Quality(quality));
     let report = call.call();
+    assert_eq!(report.quality, quality);
     let opening = format!("A: {DISCLOSURE} I would like to book a table for two at seven.");
     let expected = [
         &format!("U: {HELLO}"),
@@ -62,17 +65,21 @@ fn a_conversation_runs_from_greeting_to_goodbye() {
 
 #[test]
 fn speech_over_our_voice_cuts_it_and_the_transcript_says_what_was_sent() {
-    let mut call = dinner(vec![
-        line(When::At(1300), 800, HELLO),
-        line(When::Over(5000), 900, "Sorry, who is this?"),
-        line(When::AfterAgent(400), 900, "Fine."),
-    ]);
-    let report = call.call();
+    // The word "like" is the utterance's 75th byte; its last sample is the 39 975th, sent between 4.98 and 5.00 s.
+    for (over, heard) in [(4980, "I would"), (5000, "I would like")] {
+        let mut call = dinner(vec![
+            line(When::At(1300), 800, HELLO),
+            line(When::Over(over), 900, "Sorry, who is this?"),
+            line(When::AfterAgent(400), 900, "Fine."),
+        ]);
+        let report = call.call();
+        check_cut(&call, &report, &format!("{DISCLOSURE} {heard}"));
+    }
+}
+
+fn check_cut(call: &Driver, report: &CallReport, sent: &str) {
     let cut = report.transcript.iter().find(|t| t.interrupted).expect("a cut turn");
-    let whole = format!("{DISCLOSURE} I would like to book a table for two at seven.");
-    assert!(whole.starts_with(&cut.text) && cut.text.len() < whole.len(), "{}", cut.text);
-    // 5 s of voice at 15 bytes a second are 75 bytes; the word of the 75th was not finished.
-    assert_eq!(cut.text, format!("{DISCLOSURE} I would"));
+    assert_eq!(cut.text, sent);
     assert_eq!(report.latency.barge_in_ms, [20]);
     assert!(call.events.iter().any(|e| matches!(e, CallEvent::BargeIn { resumed: false, .. })));
     // The model is told what was heard of its words, and then what interrupted them.

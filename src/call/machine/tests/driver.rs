@@ -245,9 +245,7 @@ impl Driver {
         self.said.push((start, start + next.ms, next.text));
         self.signal(self.ms, MediaTime::from_ms(start), SignalKind::SpeechStart);
         if next.ms >= 500 && self.stt_works {
-            let from = start;
-            self.at(start + 420, Input::Timeout);
-            self.partial_at(start + 420, from, next.text);
+            self.partial_at(start + 420, next.text);
         }
         if let Some(after) = next.beep_after {
             let (from, to) = (start + next.ms + after, start + next.ms + after + 400);
@@ -267,16 +265,11 @@ impl Driver {
         }
     }
 
-    fn partial_at(&mut self, ms: u64, _from: u64, text: &'static str) {
-        let utterance =
-            self.listening.keys().last().copied().unwrap_or(0) + u32::from(self.listening_is_new());
-        let half = text.split(' ').take(2).collect::<Vec<_>>().join(" ");
-        self.at(ms, Input::Heard(Heard::Partial { utterance, text: half }));
-    }
-
-    /// The speech that just began will be a new utterance.
-    fn listening_is_new(&self) -> bool {
-        true
+    /// Half of the words become known while they are spoken. The speech that just began is a new utterance.
+    fn partial_at(&mut self, ms: u64, text: &'static str) {
+        let utterance = self.listening.keys().last().copied().unwrap_or(0) + 1;
+        let text = text.split(' ').take(2).collect::<Vec<_>>().join(" ");
+        self.at(ms, Input::Heard(Heard::Partial { utterance, text }));
     }
 
     fn play(&mut self) {
@@ -410,7 +403,6 @@ impl Driver {
                     self.agent_began = None;
                     self.agent_ended = self.ms;
                     if cut.sent > 0 {
-                        self.agent_spoke = true;
                         let (utterance, samples) = (cut.utterance, cut.sent);
                         self.at(self.ms + 20, Input::Leg(LegEvent::PlayoutCut { utterance, samples, at }));
                     }
