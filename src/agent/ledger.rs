@@ -264,7 +264,7 @@ fn word_boundary(text: &str, bytes: usize) -> usize {
     if bytes >= text.len() {
         return text.len();
     }
-    text.char_indices().filter(|&(i, c)| c.is_whitespace() && i <= bytes).map(|(i, _)| i).last().unwrap_or(0)
+    text.char_indices().rfind(|&(i, c)| c.is_whitespace() && i <= bytes).map_or(0, |(i, _)| i)
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use crate::time::MediaTime;
 
 /// What the machine concludes.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Output {
+pub enum AnswerOutput {
     /// Who answered.
     Verdict(Verdict),
     /// A mailbox records from here.
@@ -24,7 +24,7 @@ pub enum Output {
 #[derive(Debug, Default)]
 pub struct Machine {
     class: Class,
-    out: VecDeque<Output>,
+    out: VecDeque<AnswerOutput>,
 }
 
 impl Machine {
@@ -40,7 +40,7 @@ impl Machine {
     /// Takes a detector's finding.
     pub fn handle_signal(&mut self, signal: &Signal) {
         if let (SignalKind::BeepEnd { .. }, Class::Voicemail) = (signal.kind, self.class) {
-            self.out.push_back(Output::ReadyToRecord { at: signal.at, after_beep: true });
+            self.out.push_back(AnswerOutput::ReadyToRecord { at: signal.at, after_beep: true });
         }
     }
 
@@ -60,7 +60,7 @@ impl Machine {
         };
         if class != self.class {
             self.class = class;
-            self.out.push_back(Output::Verdict(Verdict {
+            self.out.push_back(AnswerOutput::Verdict(Verdict {
                 class,
                 confidence: 0.9,
                 decided: end,
@@ -74,7 +74,7 @@ impl Machine {
     pub fn tick(&mut self, _now: MediaTime) {}
 
     /// The next conclusion.
-    pub fn poll_output(&mut self) -> Option<Output> {
+    pub fn poll_output(&mut self) -> Option<AnswerOutput> {
         self.out.pop_front()
     }
 }

@@ -1,5 +1,5 @@
 //! Who answered the call.
 mod machine;
 mod verdict;
-pub use machine::{Machine, Output};
+pub use machine::{AnswerOutput, Machine};
 pub use verdict::{Class, Verdict};

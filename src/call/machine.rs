@@ -276,10 +276,10 @@ impl Machine {
                 self.tell(CallEvent::Lifecycle(Lifecycle::Dialing));
                 self.timers.set(Timer::Ring, self.now + self.config.ring_timeout);
             }
-            DialogEvent::Ringing | DialogEvent::EarlyMedia if self.phase == Phase::Setup => {
-                if !std::mem::replace(&mut self.ringing, true) {
-                    self.tell(CallEvent::Ringing);
-                }
+            DialogEvent::Ringing | DialogEvent::EarlyMedia
+                if self.phase == Phase::Setup && !std::mem::replace(&mut self.ringing, true) =>
+            {
+                self.tell(CallEvent::Ringing);
             }
             DialogEvent::Answered { at } => self.on_answered(*at),
             DialogEvent::Ended { status, by_remote, reason } => self.on_ended(*status, *by_remote, reason),

@@ -47,7 +47,7 @@ impl Default for TurnConfig {
             silence_complete: Duration::from_millis(420),
             silence_unfinished: Duration::from_millis(1100),
             cut_after: Duration::from_millis(380),
-            detector_hangover: Duration::from_millis(200),
+            detector_hangover: Duration::from_millis(260),
             pause_limit: Duration::from_millis(1000),
             recognition_limit: Duration::from_secs(4),
             utterance_limit: Duration::from_secs(25),
@@ -743,7 +743,7 @@ mod tests {
         b.start(1000);
         b.pause(1020, 1000);
         let out = b.until(3000);
-        assert_eq!(out[0], (1580, Output::Cut { utterance: 9 }), "380 ms and the detector's 200");
+        assert_eq!(out[0], (1640, Output::Cut { utterance: 9 }), "380 ms and the detector's 260");
         assert_eq!(out[1].1, Output::BargeIn { at: AT(1000), silent: AT(1020), resumed: false });
     }
 

@@ -23,6 +23,10 @@ impl Machine {
     pub(super) fn on_signal(&mut self, signal: &Signal) {
         self.note_signal(signal);
         if !matches!(self.phase, Phase::Opening | Phase::Talking | Phase::Mailbox | Phase::Ending) {
+            // Whether packets come is known of the line at any time.
+            if matches!(signal.kind, SignalKind::Starved | SignalKind::Flowing) {
+                self.turn.handle_signal(self.now, self.line, signal);
+            }
             return;
         }
         self.answer.handle_signal(signal);

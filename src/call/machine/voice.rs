@@ -140,7 +140,8 @@ impl Machine {
         self.touch_voice();
         match event {
             LegEvent::PlayoutStarted { utterance, at } => {
-                if self.ledger.started(utterance, at) && self.marked == Some(utterance) {
+                let news = self.ledger.started(utterance, at);
+                if news && self.marked == Some(utterance) {
                     self.on_response_sent(at);
                 }
             }

@@ -49,7 +49,7 @@ struct Playing {
     sent: u64,
 }
 
-type Model = Box<dyn FnMut(&Request, usize) -> Vec<Delta>>;
+pub(super) type Model = Box<dyn FnMut(&Request, usize) -> Vec<Delta>>;
 
 pub(super) struct Driver {
     pub(super) machine: Machine,
@@ -61,7 +61,6 @@ pub(super) struct Driver {
     pub(super) digits: String,
     pub(super) stt_works: bool,
     pub(super) tts_works: bool,
-    pub(super) media: bool,
     pub(super) remote_ended: bool,
     /// The number of inputs given so far; the sweep hangs up before the i-th.
     pub(super) inputs: usize,
@@ -118,7 +117,6 @@ impl Driver {
             digits: String::new(),
             stt_works: true,
             tts_works: true,
-            media: true,
             remote_ended: false,
             inputs: 0,
             hang_up_before: None,
@@ -155,10 +153,6 @@ impl Driver {
     pub(super) fn call(&mut self) -> CallReport {
         self.dial();
         self.at(1000, Input::Dialog(DialogEvent::Answered { at: MediaTime::from_ms(1000) }));
-        if !self.media {
-            let at = MediaTime::from_ms(1200);
-            self.signal(1200, at, SignalKind::Starved);
-        }
         self.run()
     }
 

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use super::driver::{Driver, Line, When, end, line, lines, text, tool};
+use super::driver::{Driver, Line, Model, When, end, line, lines, text, tool};
 use crate::agent::{DISCLOSURE, Delta, Message};
 use crate::call::CallConfig;
 use crate::call::io::{Heard, Input};
@@ -18,7 +18,7 @@ fn script() -> Vec<Line> {
     ]
 }
 
-fn model() -> Box<dyn FnMut(&crate::agent::Request, usize) -> Vec<Delta>> {
+fn model() -> Model {
     Box::new(|_, n| match n {
         0 => text("I would like to book a table for two."),
         1 => tool("One key.", "send_dtmf", r#"{"digits":"12#"}"#),
@@ -30,7 +30,8 @@ fn model() -> Box<dyn FnMut(&crate::agent::Request, usize) -> Vec<Delta>> {
 #[test]
 fn without_any_audio_the_opening_is_spoken_and_dead_air_ends_the_call() {
     let mut call = Driver::new("Book a table", vec![], Box::new(|_, _| text("I am calling for a table.")));
-    call.media = false;
+    // The leg has noticed before the answer, and says so only once.
+    call.signal(300, MediaTime::from_ms(200), SignalKind::Starved);
     let report = call.call();
     assert_eq!((report.outcome, report.hangup_source), (Outcome::Completed, HangupSource::System));
     assert_eq!(lines(&report), [format!("A: {DISCLOSURE} I am calling for a table.")]);
