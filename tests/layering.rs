@@ -19,7 +19,7 @@ const LAYERS: &[&[&str]] = &[
 
 /// Arrows between siblings of one layer that are part of the design: the leaf comes second.
 const SIBLINGS: &[(&str, &str)] =
-    &[("signal", "time"), ("ring", "time"), ("rtp", "audio"), ("agent", "answer")];
+    &[("signal", "time"), ("ring", "time"), ("rtp", "audio"), ("agent", "answer"), ("agent", "turn")];
 
 const ASYNC_ALLOWED: &[&str] = &["backend", "engine", "server", "cli", "main"];
 

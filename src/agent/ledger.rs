@@ -48,6 +48,7 @@ struct Flight {
     start: Option<MediaTime>,
     end: MediaTime,
     cut: bool,
+    protected: bool,
 }
 
 /// The utterances that are not over.
@@ -57,8 +58,9 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// Begins an utterance whose first `disclosure` bytes of text will be the mandatory first words.
-    pub fn begin(&mut self, utterance: u32, disclosure: usize) {
+    /// Begins an utterance whose first `disclosure` bytes of text will be the mandatory first words, and which may
+    /// be `protected` from being talked over.
+    pub fn begin(&mut self, utterance: u32, disclosure: usize, protected: bool) {
         self.flights.push_back(Flight {
             utterance,
             text: String::new(),
@@ -71,6 +73,7 @@ impl Ledger {
             start: None,
             end: MediaTime::ZERO,
             cut: false,
+            protected,
         });
     }
 
@@ -179,6 +182,12 @@ impl Ledger {
         self.flights.iter().any(|f| f.disclosure > 0 && !f.cut)
     }
 
+    /// Whether a protected utterance is on its way.
+    #[must_use]
+    pub fn is_protected(&self) -> bool {
+        self.flights.iter().any(|f| f.protected && !f.cut)
+    }
+
     /// Whether the utterance is on its way.
     #[must_use]
     pub fn contains(&self, utterance: u32) -> bool {
@@ -255,7 +264,7 @@ fn word_boundary(text: &str, bytes: usize) -> usize {
     if bytes >= text.len() {
         return text.len();
     }
-    text.char_indices().filter(|&(i, c)| c.is_whitespace() && i <= bytes).map(|(i, _)| i).last().unwrap_or(0)
+    text.char_indices().rfind(|&(i, c)| c.is_whitespace() && i <= bytes).map_or(0, |(i, _)| i)
 }
 
 #[cfg(test)]
@@ -270,7 +279,7 @@ mod tests {
 
     fn ledger(text: &str, disclosure: usize) -> Ledger {
         let mut ledger = Ledger::default();
-        ledger.begin(7, disclosure);
+        ledger.begin(7, disclosure, false);
         ledger.append(7, text, true);
         ledger.started(7, AT);
         ledger
@@ -327,7 +336,7 @@ mod tests {
     #[test]
     fn an_utterance_can_be_taken_back_only_before_its_first_sample() {
         let mut l = Ledger::default();
-        l.begin(1, 3);
+        l.begin(1, 3, false);
         l.append(1, "Hi. Then more.", false);
         assert_eq!(l.recall(1).as_deref(), Some("Hi. Then more."));
         assert_eq!(l.recall(1), None);

@@ -127,6 +127,8 @@ pub struct Machine {
     voice_heard: bool,
     recogniser_stalls: u32,
     reprompted: bool,
+    /// Whether our voice was cut and nobody has said why yet.
+    floor_lost: bool,
 
     task_result: TaskResult,
     latency: Latencies,
@@ -187,6 +189,7 @@ impl Machine {
             voice_heard: false,
             recogniser_stalls: 0,
             reprompted: false,
+            floor_lost: false,
             task_result: TaskResult::default(),
             latency: Latencies::default(),
             quality: Quality::default(),
@@ -204,6 +207,9 @@ impl Machine {
         }
         self.now = self.now.max(now);
         self.line = self.line.max(line);
+        if self.phase == Phase::Setup && !self.timers.is_set(Timer::Ring) {
+            self.timers.set(Timer::Ring, self.now + self.config.ring_timeout);
+        }
         match input {
             Input::Dialog(event) => self.on_dialog(&event),
             Input::Leg(event) => self.on_leg(event),
@@ -270,10 +276,10 @@ impl Machine {
                 self.tell(CallEvent::Lifecycle(Lifecycle::Dialing));
                 self.timers.set(Timer::Ring, self.now + self.config.ring_timeout);
             }
-            DialogEvent::Ringing | DialogEvent::EarlyMedia if self.phase == Phase::Setup => {
-                if !std::mem::replace(&mut self.ringing, true) {
-                    self.tell(CallEvent::Ringing);
-                }
+            DialogEvent::Ringing | DialogEvent::EarlyMedia
+                if self.phase == Phase::Setup && !std::mem::replace(&mut self.ringing, true) =>
+            {
+                self.tell(CallEvent::Ringing);
             }
             DialogEvent::Answered { at } => self.on_answered(*at),
             DialogEvent::Ended { status, by_remote, reason } => self.on_ended(*status, *by_remote, reason),

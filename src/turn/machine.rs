@@ -47,7 +47,7 @@ impl Default for TurnConfig {
             silence_complete: Duration::from_millis(420),
             silence_unfinished: Duration::from_millis(1100),
             cut_after: Duration::from_millis(380),
-            detector_hangover: Duration::from_millis(200),
+            detector_hangover: Duration::from_millis(260),
             pause_limit: Duration::from_millis(1000),
             recognition_limit: Duration::from_secs(4),
             utterance_limit: Duration::from_secs(25),
@@ -553,5 +553,231 @@ fn join(a: &str, b: &str) -> String {
         (true, _) => b.to_owned(),
         (_, true) => a.to_owned(),
         _ => format!("{a} {b}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A machine whose wall clock and media clock both count milliseconds from zero.
+    struct Bench(Machine);
+
+    impl Bench {
+        fn new() -> Self {
+            Self(Machine::new(TurnConfig::default()))
+        }
+
+        fn signal(&mut self, ms: u64, at: u64, kind: SignalKind) -> Vec<Output> {
+            let signal = Signal { at: MediaTime::from_ms(at), decided: MediaTime::from_ms(ms), kind };
+            self.0.handle_signal(Instant::from_millis(ms), MediaTime::from_ms(ms), &signal);
+            self.drain()
+        }
+
+        fn start(&mut self, ms: u64) -> Vec<Output> {
+            self.signal(ms, ms, SignalKind::SpeechStart)
+        }
+
+        /// The detector reports the end 100 ms late.
+        fn end(&mut self, ms: u64) -> Vec<Output> {
+            self.signal(ms + 100, ms, SignalKind::SpeechEnd)
+        }
+
+        fn words(&mut self, ms: u64, utterance: u32, text: &str) -> Vec<Output> {
+            let (now, line) = (Instant::from_millis(ms), MediaTime::from_ms(ms));
+            self.0.handle_final(now, line, utterance, text, Vec::new());
+            self.drain()
+        }
+
+        fn partial(&mut self, ms: u64, utterance: u32, text: &str) -> Vec<Output> {
+            self.0.handle_partial(Instant::from_millis(ms), utterance, text);
+            self.drain()
+        }
+
+        fn pause(&mut self, ms: u64, speech: u64) -> Vec<Output> {
+            let (now, line) = (Instant::from_millis(ms), MediaTime::from_ms(ms));
+            self.0.handle_paused(now, line, 9, MediaTime::from_ms(speech), line);
+            self.drain()
+        }
+
+        /// Lets time pass to `ms`, waking only when the machine asks to be woken.
+        fn until(&mut self, ms: u64) -> Vec<(u64, Output)> {
+            let mut out = Vec::new();
+            while let Some(at) = self.0.poll_timeout().filter(|at| at.as_millis() <= ms) {
+                self.0.handle_timeout(at, MediaTime::from_ms(at.as_millis()));
+                out.extend(self.drain().into_iter().map(|o| (at.as_millis(), o)));
+                assert_ne!(self.0.poll_timeout(), Some(at), "a wait that never ends");
+            }
+            out
+        }
+
+        fn drain(&mut self) -> Vec<Output> {
+            std::iter::from_fn(|| self.0.poll_output()).collect()
+        }
+    }
+
+    fn turn(out: &[(u64, Output)]) -> (u64, &Utterance) {
+        match out {
+            [(at, Output::Turn(turn))] => (*at, turn),
+            other => panic!("not one turn: {other:?}"),
+        }
+    }
+
+    const AT: fn(u64) -> MediaTime = MediaTime::from_ms;
+
+    #[test]
+    fn a_turn_ends_600_ms_after_its_last_voiced_sample_and_the_words_are_asked_for_at_once() {
+        let mut b = Bench::new();
+        assert_eq!(b.start(1000), [Output::ListenFrom { utterance: 1, at: AT(1000) }]);
+        assert_eq!(b.end(2000), [Output::ListenUntil { utterance: 1, at: AT(2000) }]);
+        assert_eq!(b.words(2250, 1, "We open at nine."), []);
+        let out = b.until(9000);
+        let (at, turn) = turn(&out);
+        assert_eq!(at, 2600);
+        assert_eq!((turn.text.as_str(), turn.start, turn.end), ("We open at nine.", AT(1000), AT(2000)));
+        assert_eq!((turn.decided, turn.recognised, turn.stalled), (AT(2600), AT(2250), false));
+        assert!(!b.0.in_turn());
+    }
+
+    #[test]
+    fn the_words_shorten_or_lengthen_the_silence() {
+        for (text, at) in
+            [("May I ask who is calling?", 2420), ("Hello.", 2420), ("We have a table at", 3100)]
+        {
+            let mut b = Bench::new();
+            b.start(1000);
+            b.end(2000);
+            b.words(2250, 1, text);
+            assert_eq!(turn(&b.until(9000)).0, at, "{text}");
+        }
+    }
+
+    #[test]
+    fn words_that_come_after_the_silence_end_the_turn_when_they_come() {
+        let mut b = Bench::new();
+        b.start(1000);
+        b.end(2000);
+        assert_eq!(b.until(2900), []);
+        let out: Vec<_> = b.words(2950, 1, "Yes.").into_iter().map(|o| (2950, o)).collect();
+        assert_eq!((turn(&out).1.decided, turn(&out).1.recognised), (AT(2600), AT(2950)));
+    }
+
+    #[test]
+    fn words_that_never_come_end_the_turn_with_the_partial() {
+        let mut b = Bench::new();
+        b.start(1000);
+        b.partial(1500, 1, "I think");
+        b.end(2000);
+        let out = b.until(20_000);
+        assert_eq!(out[0], (6600, Output::ListenCancel { utterance: 1 }));
+        let (_, turn) = turn(&out[1..]);
+        assert_eq!((turn.text.as_str(), turn.stalled), ("I think", true));
+    }
+
+    #[test]
+    fn speech_in_the_silence_takes_the_question_back_and_goes_on() {
+        let mut b = Bench::new();
+        b.start(1000);
+        b.end(2000);
+        assert_eq!(b.start(2400), [Output::ListenCancel { utterance: 1 }]);
+        assert_eq!(b.words(2450, 1, "late words of the first part"), [], "they were taken back");
+        assert_eq!(b.end(3000), [Output::ListenUntil { utterance: 1, at: AT(3000) }]);
+        b.words(3200, 1, "All of it.");
+        let out = b.until(9000);
+        let (at, turn) = turn(&out);
+        assert_eq!((at, turn.text.as_str(), turn.start, turn.end), (3600, "All of it.", AT(1000), AT(3000)));
+    }
+
+    #[test]
+    fn speech_after_the_words_came_adds_a_piece_to_the_same_turn() {
+        let mut b = Bench::new();
+        b.start(1000);
+        b.end(2000);
+        b.words(2200, 1, "First part,");
+        assert_eq!(b.start(2400), [Output::ListenFrom { utterance: 2, at: AT(2400) }]);
+        b.end(3000);
+        b.words(3200, 2, "second part.");
+        assert_eq!(turn(&b.until(9000)).1.text, "First part, second part.");
+    }
+
+    #[test]
+    fn endless_speech_is_recognised_in_pieces() {
+        let mut b = Bench::new();
+        b.start(0);
+        assert_eq!(b.until(25_000), [(25_000, Output::ListenUntil { utterance: 1, at: AT(25_000) })]);
+        assert_eq!(b.words(25_500, 1, "piece one"), [Output::ListenFrom { utterance: 2, at: AT(25_000) }]);
+        b.end(26_000);
+        b.words(26_200, 2, "piece two");
+        assert_eq!(turn(&b.until(40_000)).1.text, "piece one piece two");
+    }
+
+    #[test]
+    fn missing_packets_freeze_the_silence_for_a_bounded_time() {
+        let mut b = Bench::new();
+        b.start(1000);
+        b.end(2000);
+        b.words(2200, 1, "Let me see.");
+        b.signal(2300, 2300, SignalKind::Starved);
+        assert_eq!(b.until(4000), []);
+        b.signal(4000, 4000, SignalKind::Flowing);
+        assert_eq!(turn(&b.until(9000)).0, 4300, "300 ms were left");
+
+        let mut b = Bench::new();
+        b.start(1000);
+        b.end(2000);
+        b.words(2200, 1, "Let me see.");
+        b.signal(2300, 2300, SignalKind::Starved);
+        assert_eq!(turn(&b.until(9000)).0, 5600, "3 s, and the 300 ms that were left");
+    }
+
+    #[test]
+    fn a_cough_resumes_and_long_speech_cuts() {
+        let mut b = Bench::new();
+        b.start(1000);
+        b.pause(1020, 1000);
+        let out = b.end(1200);
+        assert!(out.contains(&Output::Resume { utterance: 9 }), "{out:?}");
+        assert!(out.contains(&Output::BargeIn { at: AT(1000), silent: AT(1020), resumed: true }));
+
+        let mut b = Bench::new();
+        b.start(1000);
+        b.pause(1020, 1000);
+        let out = b.until(3000);
+        assert_eq!(out[0], (1640, Output::Cut { utterance: 9 }), "380 ms and the detector's 260");
+        assert_eq!(out[1].1, Output::BargeIn { at: AT(1000), silent: AT(1020), resumed: false });
+    }
+
+    #[test]
+    fn words_cut_at_once_and_backchannel_does_not() {
+        let mut b = Bench::new();
+        b.start(1000);
+        b.pause(1020, 1000);
+        assert!(b.partial(1300, 1, "Wait a").contains(&Output::Cut { utterance: 9 }));
+
+        let mut b = Bench::new();
+        b.start(1000);
+        b.pause(1020, 1000);
+        b.partial(1400, 1, "Uh-huh");
+        assert_eq!(b.until(1700), [], "longer than a cough, but only a listener");
+        b.end(1700);
+        assert!(b.words(1850, 1, "Uh-huh.").contains(&Output::Resume { utterance: 9 }));
+    }
+
+    #[test]
+    fn our_voice_is_never_left_paused() {
+        // Paused without any speech that could be told about; paused with words that never come.
+        let mut b = Bench::new();
+        b.pause(1020, 1000);
+        assert_eq!(b.until(5000)[0], (2020, Output::Resume { utterance: 9 }));
+
+        let mut b = Bench::new();
+        b.start(1000);
+        b.pause(1020, 1000);
+        b.end(1450);
+        assert_eq!(b.until(2030), [(2020, Output::Cut { utterance: 9 }), (2020, barge_in())]);
+    }
+
+    fn barge_in() -> Output {
+        Output::BargeIn { at: AT(1000), silent: AT(1020), resumed: false }
     }
 }

@@ -42,6 +42,10 @@ impl Machine {
         self.moment("answered", at, None, None);
         self.leg(LegCommand::PauseOnSpeech(true));
         self.answer.handle_answered(at);
+        if self.turn.is_starved() {
+            let signal = Signal { at, decided: at, kind: SignalKind::Starved };
+            self.answer.handle_signal(&signal);
+        }
         if self.voice_from.is_some() {
             // A voice in early media goes on: its turn begins with the answer.
             self.voice_from = Some(at);
@@ -66,7 +70,7 @@ impl Machine {
             (true, true) => None,
             (false, _) => Some(outcome_of(status, !by_remote, self.ringing)),
         };
-        self.ending.get_or_insert(Ending { outcome, source, status, cause: cause_of(status) });
+        self.ending.get_or_insert_with(|| Ending { outcome, source, status, cause: cause_of(status) });
         if !answered {
             self.moment("refused", self.line, None, Some(format!("{status} {reason}")));
         }

@@ -23,6 +23,10 @@ impl Machine {
     pub(super) fn on_signal(&mut self, signal: &Signal) {
         self.note_signal(signal);
         if !matches!(self.phase, Phase::Opening | Phase::Talking | Phase::Mailbox | Phase::Ending) {
+            // Whether packets come is known of the line at any time.
+            if matches!(signal.kind, SignalKind::Starved | SignalKind::Flowing) {
+                self.turn.handle_signal(self.now, self.line, signal);
+            }
             return;
         }
         self.answer.handle_signal(signal);
@@ -105,7 +109,8 @@ impl Machine {
             Floor::Partial { text, start } => self.tell(CallEvent::Partial { text, start }),
             Floor::Cut { .. } => {
                 self.next = None;
-                self.cut_voice();
+                self.floor_lost = true;
+                self.yield_floor();
             }
             Floor::Resume { .. } => self.leg(LegCommand::Resume),
             Floor::BargeIn { at, silent, resumed } => {
@@ -143,11 +148,15 @@ impl Machine {
             // A noise: nobody took the floor.
             if self.phase == Phase::Opening {
                 self.on_first_turn();
+            } else if std::mem::take(&mut self.floor_lost) && self.phase == Phase::Talking {
+                self.talk.note("You were cut off by a noise; nobody said anything. Go on.");
+                self.next = Some(Next::Ask);
             }
             return;
         }
         self.recogniser_stalls = 0;
         self.reprompted = false;
+        self.floor_lost = false;
         let ours = self.phase == Phase::Talking
             && (self.ledger.is_heard() || self.is_replying())
             && heard.is_backchannel();
@@ -162,7 +171,7 @@ impl Machine {
                 self.on_first_turn();
             }
             Phase::Talking => {
-                self.cut_voice();
+                self.yield_floor();
                 self.mark_response(heard);
                 self.next = Some(Next::Ask);
             }
@@ -191,7 +200,7 @@ impl Machine {
         } else if self.phase == Phase::Opening {
             self.on_first_turn();
         } else if self.phase == Phase::Talking && !self.is_menu() {
-            self.cut_voice();
+            self.yield_floor();
             self.say_line(NOT_CAUGHT);
         }
     }

@@ -6,7 +6,7 @@ use super::ending::outcome_of_announcement;
 use super::timers::Timer;
 use super::{Machine, Next, Phase};
 use crate::agent::ToolCall;
-use crate::answer::{Class, Output as Answer, Verdict};
+use crate::answer::{AnswerOutput, Class, Verdict};
 use crate::call::event::CallEvent;
 use crate::call::outcome::{HangupSource, Outcome, TaskResult, TaskStatus};
 use crate::call::port::LegCommand;
@@ -67,8 +67,9 @@ impl Machine {
             self.talk.note("The call was answered; nobody has said anything yet.");
         }
         self.ask();
-        let utterance = self.begin_utterance();
-        self.adopt_utterance(utterance);
+        if let Some(utterance) = self.begin_utterance() {
+            self.adopt_utterance(utterance);
+        }
     }
 
     /// Whether what answered is surely a menu.
@@ -95,8 +96,8 @@ impl Machine {
                 continue;
             }
             match output {
-                Answer::Verdict(verdict) => self.on_verdict(verdict),
-                Answer::ReadyToRecord { at, .. } => {
+                AnswerOutput::Verdict(verdict) => self.on_verdict(verdict),
+                AnswerOutput::ReadyToRecord { at, .. } => {
                     self.mailbox.ready = Some(at);
                     self.schedule_message();
                 }

@@ -173,7 +173,12 @@ impl Machine {
             let utterance = match reply.utterance {
                 Some(utterance) => utterance,
                 None => {
-                    let utterance = self.begin_utterance();
+                    let Some(utterance) = self.begin_utterance() else {
+                        if let Some(reply) = &mut self.reply {
+                            reply.held.push_front(clause);
+                        }
+                        return;
+                    };
                     self.adopt_utterance(utterance);
                     utterance
                 }
@@ -193,6 +198,7 @@ impl Machine {
         let begun = reply.utterance.is_some();
         let callee_has_floor = self.turn.in_turn() && !self.turn.is_starved();
         match self.phase {
+            _ if self.ledger.is_protected() => false,
             Phase::Ending => true,
             // What is said to a menu is known only when the reply is: with a key press nothing is said.
             Phase::Talking if self.is_menu() && !begun && !reply.done => false,

@@ -17,21 +17,18 @@ const UNPROTECTED_DISCLOSURES: u32 = 2;
 const MAX_VOICE_FAILURES: u32 = 2;
 
 impl Machine {
-    /// Begins an utterance, with the mandatory first words where they are still due.
-    pub(super) fn begin_utterance(&mut self) -> u32 {
+    /// Begins an utterance, with the mandatory first words where they are still due. `None` when these have been
+    /// talked over so often that they are now spoken protected and alone: what follows waits for their end.
+    pub(super) fn begin_utterance(&mut self) -> Option<u32> {
         if self.disclosed || self.ledger.is_disclosing() {
-            return self.number_utterance(0);
+            return Some(self.number_utterance(0, false));
         }
         self.disclosures += 1;
-        let utterance = self.number_utterance(DISCLOSURE.len());
+        let protected = self.disclosures > UNPROTECTED_DISCLOSURES;
+        let utterance = self.number_utterance(DISCLOSURE.len(), protected);
         let words = self.first_words();
-        if self.disclosures > UNPROTECTED_DISCLOSURES {
-            // Talked over again and again: now it plays to its end, alone.
-            self.speak(utterance, words, true, true);
-            return self.number_utterance(0);
-        }
-        self.speak(utterance, words, false, false);
-        utterance
+        self.speak(utterance, words, protected, protected);
+        (!protected).then_some(utterance)
     }
 
     /// The mandatory first words and the caller's greeting.
@@ -45,13 +42,16 @@ impl Machine {
     /// Speaks a line of our own as an utterance by itself.
     pub(super) fn say_line(&mut self, line: &str) {
         self.close_reply_utterance();
-        let utterance = self.begin_utterance();
+        let utterance = match self.begin_utterance() {
+            Some(utterance) => utterance,
+            None => self.number_utterance(0, false),
+        };
         self.continue_utterance(utterance, line, true);
     }
 
     /// Speaks a mailbox message, mandatory words first, protected. Returns its utterance.
     pub(super) fn say_message(&mut self, message: &str) -> u32 {
-        let utterance = self.number_utterance(DISCLOSURE.len());
+        let utterance = self.number_utterance(DISCLOSURE.len(), true);
         self.speak(utterance, format!("{DISCLOSURE} {message}"), true, true);
         utterance
     }
@@ -63,10 +63,10 @@ impl Machine {
         self.speak(utterance, format!("{gap}{clause}"), false, last);
     }
 
-    fn number_utterance(&mut self, disclosure: usize) -> u32 {
+    fn number_utterance(&mut self, disclosure: usize, protected: bool) -> u32 {
         let utterance = self.next_utterance;
         self.next_utterance += 1;
-        self.ledger.begin(utterance, disclosure);
+        self.ledger.begin(utterance, disclosure, protected);
         utterance
     }
 
@@ -80,6 +80,15 @@ impl Machine {
         }
         self.timers.set(Timer::Voice, self.now + self.config.voice_limit);
         self.out.push_back(Output::Speak { utterance, text, protected, last });
+    }
+
+    /// Gives the floor to the callee: our voice stops, unless what it says is protected.
+    pub(super) fn yield_floor(&mut self) {
+        if self.ledger.is_protected() {
+            self.cancel_reply();
+        } else {
+            self.cut_voice();
+        }
     }
 
     /// Stops our voice for good, and the reply that would have gone on.
@@ -131,7 +140,8 @@ impl Machine {
         self.touch_voice();
         match event {
             LegEvent::PlayoutStarted { utterance, at } => {
-                if self.ledger.started(utterance, at) && self.marked == Some(utterance) {
+                let news = self.ledger.started(utterance, at);
+                if news && self.marked == Some(utterance) {
                     self.on_response_sent(at);
                 }
             }
