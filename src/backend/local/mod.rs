@@ -1,3 +1,6 @@
 //! Models that run in this process, on one pool of threads.
 
 pub mod inference;
+pub mod models;
+pub mod piper;
+pub mod text;
