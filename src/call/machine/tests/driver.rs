@@ -338,7 +338,7 @@ impl Driver {
                 self.due.retain(|_, i| !matches!(i, Input::Reply { request: r, .. } if *r == request));
             }
             Output::Speak { utterance, text, protected, last } => {
-                self.speak(utterance, &text, protected, last)
+                self.speak(utterance, &text, protected, last);
             }
             Output::CancelSpeak { utterance } => {
                 self.due.retain(|_, i| !matches!(i, Input::Voiced(v) if voiced(v) == utterance));
