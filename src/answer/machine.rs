@@ -18,7 +18,7 @@ use crate::time::MediaTime;
 
 /// What the machine says.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Output {
+pub enum AnswerOutput {
     /// A verdict, or a revised one.
     Verdict(Verdict),
     /// The mailbox listens: time to leave the message. Said once, after a voicemail verdict.
@@ -54,7 +54,7 @@ const MAX_TEXT: usize = 4096;
 /// The state machine of one call.
 #[derive(Debug)]
 pub struct Machine {
-    out: VecDeque<Output>,
+    out: VecDeque<AnswerOutput>,
     verdict: Verdict,
     answered: MediaTime,
     now: MediaTime,
@@ -109,7 +109,7 @@ impl Machine {
     }
 
     /// What is to be said, oldest first.
-    pub fn poll_output(&mut self) -> Option<Output> {
+    pub fn poll_output(&mut self) -> Option<AnswerOutput> {
         self.out.pop_front()
     }
 
@@ -279,13 +279,13 @@ impl Machine {
         };
         if let Some((at, after_beep)) = at {
             self.ready = true;
-            self.out.push_back(Output::ReadyToRecord { at, after_beep });
+            self.out.push_back(AnswerOutput::ReadyToRecord { at, after_beep });
         }
     }
 
     fn say(&mut self, class: Class, confidence: f32, act: bool, evidence: Vec<String>) {
         self.verdict = Verdict { class, confidence, decided: self.now, evidence, act };
-        self.out.push_back(Output::Verdict(self.verdict.clone()));
+        self.out.push_back(AnswerOutput::Verdict(self.verdict.clone()));
         self.ready_to_record();
     }
 }

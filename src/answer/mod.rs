@@ -2,5 +2,5 @@
 mod machine;
 mod phrases_en;
 mod verdict;
-pub use machine::{Output, Machine};
+pub use machine::{AnswerOutput, Machine};
 pub use verdict::{Class, Verdict};

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 
 use serde::Serialize;
 
-use crate::answer::{Output, Machine, Verdict};
+use crate::answer::{AnswerOutput, Machine, Verdict};
 use crate::audio::Frame;
 use crate::detect::{Chain, ChainConfig};
 use crate::signal::{Signal, SignalKind, Signals};
@@ -140,7 +140,7 @@ impl Analyzer {
 
     fn take_verdicts(&mut self) {
         while let Some(output) = self.answer.poll_output() {
-            if let Output::Verdict(verdict) = output {
+            if let AnswerOutput::Verdict(verdict) = output {
                 self.events.push_back(AnalysisEvent::verdict(&verdict));
             }
         }
