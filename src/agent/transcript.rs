@@ -33,6 +33,16 @@ pub struct Turn {
     pub tool: Option<ToolUse>,
 }
 
+impl Turn {
+    /// The same turn with its times counted from `origin`; not before it.
+    #[must_use]
+    pub fn counted_from(mut self, origin: MediaTime) -> Self {
+        self.start = self.start.minus(origin.samples());
+        self.end = self.end.minus(origin.samples());
+        self
+    }
+}
+
 /// A tool as it shows in the transcript.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ToolUse {

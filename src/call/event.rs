@@ -21,7 +21,7 @@ pub enum Lifecycle {
     Finalized,
 }
 
-/// One event of a call, in the order it happened.
+/// One event of a call, in the order it happened. Positions count from the answer, as the recording does.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum CallEvent {
@@ -51,4 +51,24 @@ pub enum CallEvent {
     },
     /// The call is over. Always the last event; the report never changes after it.
     Finalized(Box<CallReport>),
+}
+
+impl CallEvent {
+    /// The same event with its positions counted from `origin` instead of the leg's beginning.
+    #[must_use]
+    pub(super) fn counted_from(self, origin: MediaTime) -> Self {
+        let shifted = |at: MediaTime| at.minus(origin.samples());
+        match self {
+            Self::Turn(turn) => Self::Turn(turn.counted_from(origin)),
+            Self::Partial { text, start } => Self::Partial { text, start: shifted(start) },
+            Self::AnsweredBy(verdict) => {
+                Self::AnsweredBy(Verdict { decided: shifted(verdict.decided), ..verdict })
+            }
+            Self::BargeIn { at, silent, resumed } => {
+                Self::BargeIn { at: shifted(at), silent: shifted(silent), resumed }
+            }
+            Self::Finalized(report) => Self::Finalized(Box::new(report.counted_from(origin))),
+            event @ (Self::Lifecycle(_) | Self::Ringing) => event,
+        }
+    }
 }

@@ -238,7 +238,7 @@ impl Machine {
         [self.timers.next(), self.turn.poll_timeout()].into_iter().flatten().min()
     }
 
-    /// The final report, once the call is finalized.
+    /// The final report, once the call is finalized; its positions count from the answer.
     #[must_use]
     pub fn report(&self) -> Option<&CallReport> {
         self.report.as_deref()
@@ -316,8 +316,10 @@ impl Machine {
         }
     }
 
+    /// Tells the outside, which counts from the answer.
     fn tell(&mut self, event: CallEvent) {
-        self.out.push_back(Output::Event(event));
+        let origin = self.answered_at.unwrap_or_default();
+        self.out.push_back(Output::Event(event.counted_from(origin)));
     }
 
     fn leg(&mut self, command: LegCommand) {

@@ -89,7 +89,8 @@ pub struct CallReport {
     pub task_result: TaskResult,
     /// Who said what.
     pub transcript: Vec<Turn>,
-    /// Where on the timeline the call was answered, if it was.
+    /// Where on the leg's timeline the call was answered, if it was. Every other position in the report counts from
+    /// there, as the recording does; what came before the answer stands at zero.
     pub answered_at: Option<MediaTime>,
     /// From the answer to the end [8 kHz samples]; zero if never answered.
     pub talk_samples: u64,
@@ -99,6 +100,21 @@ pub struct CallReport {
     pub quality: Quality,
     /// Notable moments: speech, digits, beep, barge-in.
     pub events: Vec<TimelineEvent>,
+}
+
+impl CallReport {
+    /// The same report with every position but `answered_at` counted from `origin` instead of the leg's beginning.
+    #[must_use]
+    pub(super) fn counted_from(mut self, origin: MediaTime) -> Self {
+        let shift = |at: &mut MediaTime| *at = at.minus(origin.samples());
+        self.transcript = self.transcript.into_iter().map(|turn| turn.counted_from(origin)).collect();
+        for event in &mut self.events {
+            shift(&mut event.at);
+            event.end.iter_mut().for_each(shift);
+        }
+        shift(&mut self.answered_by.decided);
+        self
+    }
 }
 
 /// Latencies measured on the media timeline [ms].

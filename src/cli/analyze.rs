@@ -54,7 +54,8 @@ fn vad_model() -> Result<VadModel, Failure> {
 
 /// Streams the file through the detectors; `tell` gets each event as soon as it is known.
 fn analyze(path: &Path, config: &ChainConfig, mut tell: impl FnMut(&AnalysisEvent)) -> Result<(), Failure> {
-    let mut reader = hound::WavReader::open(path).map_err(|e| format!("not a WAV file that can be read: {e}"))?;
+    let mut reader =
+        hound::WavReader::open(path).map_err(|e| format!("not a WAV file that can be read: {e}"))?;
     let spec = reader.spec();
     if spec.bits_per_sample != 16 || spec.sample_format != hound::SampleFormat::Int {
         return Err(format!("{} bits per sample: expected 16-bit PCM", spec.bits_per_sample).into());

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
+use patchcord::backend::cache::CachedSpeech;
 use patchcord::backend::local::inference::InferencePool;
 use patchcord::backend::local::models::{Model, ModelCache, ModelError, Progress, Stage};
 use patchcord::backend::local::piper::{LocalPiper, Piper};
 use patchcord::backend::local::whisper::{LocalWhisper, Whisper};
-use patchcord::backend::cache::CachedSpeech;
 use patchcord::backend::openai::{OpenAi, OpenAiConfig};
 use patchcord::backend::scripted::Scripted;
 use patchcord::backend::{LanguageModel, TextToSpeech};

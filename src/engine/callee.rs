@@ -229,7 +229,7 @@ impl Shared {
             mailbox: None,
             message_after_beep_ms: None,
         };
-        let ears = Ears { entry, speech_since: None, beep_ended: None, recording: None };
+        let ears = Ears { entry, speech_since: None, beep: None, beep_ended: None, recording: None };
         let line = SimulatedCall {
             shared: self,
             scenario: &scenario,
@@ -264,6 +264,8 @@ fn append(path: &Path, entry: &JournalEntry) -> std::io::Result<()> {
 struct Ears {
     entry: JournalEntry,
     speech_since: Option<MediaTime>,
+    /// The utterance that was a beep, while it sounds.
+    beep: Option<u32>,
     beep_ended: Option<MediaTime>,
     recording: Option<Vec<i16>>,
 }
@@ -368,7 +370,9 @@ impl SimulatedCall<'_> {
                     }
                 }
                 LegEvent::PlayoutFinished { utterance, at, .. } => {
-                    self.ears.beep_ended = Some(at);
+                    if self.ears.beep == Some(utterance) {
+                        self.ears.beep_ended = Some(at);
+                    }
                     self.phone.handle_said(now, utterance);
                 }
                 _ => {}
@@ -387,6 +391,7 @@ impl SimulatedCall<'_> {
                 Action::Beep { utterance, freq_hz, ms } => {
                     let mut samples = vec![0; (ms * MediaTime::HZ / 1000) as usize];
                     Tone::new(freq_hz, -12.0, Rate::Hz8000).fill(&mut samples);
+                    self.ears.beep = Some(utterance);
                     self.voice.play(utterance, samples);
                 }
                 Action::StopSaying { through } => {

@@ -50,10 +50,17 @@ pub enum Action {
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum State {
     Idle,
-    Saying { utterance: u32 },
-    Listening { spoken: bool, since: Instant, interrupt: bool },
+    Saying {
+        utterance: u32,
+    },
+    /// `spoken` since when the other side has had its turn, pauses between its sentences included.
+    Listening {
+        spoken: Option<Instant>,
+    },
     InMenu,
-    Recording { since: Instant },
+    Recording {
+        since: Instant,
+    },
     Pausing,
     Over,
 }
@@ -144,12 +151,12 @@ impl Phone {
         };
         let soonest = match &self.state {
             State::Saying { .. } => self.speaking_since.map(|since| since + YIELD_AFTER),
-            State::Listening { spoken, .. } => {
+            State::Listening { spoken } => {
                 let listen = self.step().and_then(|s| s.listen.as_ref());
-                let silent = listen.filter(|_| *spoken).and_then(|l| silence(l.silence_ms));
-                let interrupt = listen
-                    .and_then(|l| l.interrupt_after_ms)
-                    .and_then(|ms| self.speaking_since.map(|since| since + Duration::from_millis(ms)));
+                let silent = listen.filter(|_| spoken.is_some()).and_then(|l| silence(l.silence_ms));
+                let patience =
+                    listen.and_then(|l| l.interrupt_after_ms).filter(|_| self.speaking_since.is_some());
+                let interrupt = patience.and_then(|ms| spoken.map(|since| since + Duration::from_millis(ms)));
                 silent.into_iter().chain(interrupt).min()
             }
             State::Recording { .. } => {
@@ -198,17 +205,18 @@ impl Phone {
                     self.advance(now);
                 }
             }
-            State::Listening { spoken, since, interrupt } => {
+            State::Listening { spoken } => {
                 let Some(listen) = self.step().and_then(|s| s.listen.clone()) else { return };
-                let spoken = spoken || self.speaking_since.is_some();
-                let patience =
-                    Duration::from_millis(listen.interrupt_after_ms.unwrap_or(u64::MAX / 2_000_000));
-                let interrupts =
-                    interrupt && self.speaking_since.is_some_and(|s| now.since(s.max(since)) >= patience);
-                if expired || interrupts || (spoken && quiet(listen.silence_ms)) {
+                let spoken = spoken.or_else(|| self.speaking_since.map(|_| now));
+                let interrupts = self.speaking_since.is_some()
+                    && listen
+                        .interrupt_after_ms
+                        .zip(spoken)
+                        .is_some_and(|(ms, since)| now.since(since) >= Duration::from_millis(ms));
+                if expired || interrupts || (spoken.is_some() && quiet(listen.silence_ms)) {
                     self.advance(now);
                 } else {
-                    self.state = State::Listening { spoken, since, interrupt };
+                    self.state = State::Listening { spoken };
                 }
             }
             State::InMenu if expired => self.follow_key(now, '?'),
@@ -261,8 +269,7 @@ impl Phone {
             self.state = State::Saying { utterance: self.utterances };
         } else if let Some(listen) = &step.listen {
             // Speech that is already under way counts as this turn, from now on.
-            let interrupt = listen.interrupt_after_ms.is_some();
-            self.state = State::Listening { spoken: self.speaking_since.is_some(), since: now, interrupt };
+            self.state = State::Listening { spoken: self.speaking_since.map(|_| now) };
             self.deadline = within(listen.timeout_ms);
         } else if let Some(menu) = &step.menu {
             self.state = State::InMenu;
@@ -347,6 +354,9 @@ mod tests {
             Phone::new(scenario(vec![Step { listen: Some(listen), ..Step::default() }, say("Who is this?")]));
         phone.start(ms(0));
         phone.handle_signal(ms(1000), &signal(SignalKind::SpeechStart));
+        // A pause between two sentences is part of the turn, and nobody interrupts a pause.
+        phone.handle_signal(ms(1500), &signal(SignalKind::SpeechEnd));
+        phone.handle_signal(ms(1900), &signal(SignalKind::SpeechStart));
         assert_eq!(phone.poll_timeout(), Some(ms(3000)));
         phone.handle_timeout(ms(3000));
         assert_eq!(actions(&mut phone), [Action::Say { utterance: 1, text: "Who is this?".into() }]);

@@ -93,7 +93,7 @@ impl<'a> Talk<'a> {
         }
         if self.answered_by == "ivr"
             && !self.stated
-            && !self.heard_any(WHO)
+            && !self.asks_who()
             && !self.heard_any(WHY)
             && self.is_machine_talk()
         {
@@ -110,7 +110,7 @@ impl<'a> Talk<'a> {
                 "The callee declined.",
             );
         }
-        if self.heard_any(WHO) {
+        if self.asks_who() {
             let who = "This is an AI assistant calling on behalf of a customer.";
             return Action::say(if self.accepted {
                 who.to_owned()
@@ -146,6 +146,13 @@ impl<'a> Talk<'a> {
             return Action::say(format!("I am calling to {wish}."));
         }
         self.thank_and_end()
+    }
+
+    /// "Who is this?" in its many forms, and as recognisers hear it.
+    fn asks_who(&self) -> bool {
+        self.heard_any(WHO)
+            || (self.heard_any(&["who", "who's"])
+                && self.heard_any(&["calling", "speaking", "this", "there"]))
     }
 
     fn is_machine_talk(&self) -> bool {
@@ -194,19 +201,7 @@ impl<'a> Talk<'a> {
     }
 }
 
-const WHO: &[&str] = &[
-    "who is this",
-    "who is calling",
-    "who's calling",
-    "who's this",
-    "who am i speaking",
-    "who are you",
-    "may i ask who",
-    "your name",
-    "who is speaking",
-    "who do i",
-    "calling from",
-];
+const WHO: &[&str] = &["who am i speaking", "who are you", "may i ask who", "your name", "who do i", "calling from"];
 const WHY: &[&str] = &[
     "why are you calling",
     "why",

@@ -192,7 +192,7 @@ impl Machine {
             (Some(answered), Some(ended)) => ended.since(answered),
             _ => 0,
         };
-        let report = Box::new(CallReport {
+        let report = CallReport {
             outcome: ending.outcome.unwrap_or_else(|| self.outcome_by_answer()),
             hangup_cause: ending.cause.to_owned(),
             sip_status: ending.status,
@@ -205,9 +205,9 @@ impl Machine {
             latency: self.latency.clone(),
             quality: self.quality,
             events: self.events.clone(),
-        });
-        self.report = Some(report.clone());
-        self.tell(CallEvent::Finalized(report));
+        };
+        self.report = Some(Box::new(report.clone().counted_from(self.answered_at.unwrap_or_default())));
+        self.tell(CallEvent::Finalized(Box::new(report)));
     }
 
     fn outcome_by_answer(&self) -> Outcome {

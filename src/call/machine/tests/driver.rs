@@ -415,6 +415,7 @@ impl Driver {
                 self.stopped = true;
                 self.at(self.ms + 40, Input::Leg(LegEvent::Closed { at: MediaTime::from_ms(self.ms + 40) }));
             }
+            LegCommand::SetRemote(_) => unreachable!("the engine sets the remote, not the machine"),
         }
     }
 }
