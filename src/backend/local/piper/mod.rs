@@ -7,6 +7,7 @@
 
 mod clause;
 mod model;
+mod onnx;
 mod telephone;
 
 use std::path::Path;

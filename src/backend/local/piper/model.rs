@@ -138,6 +138,7 @@ impl Network {
             .map_err(|_| unusable(format!("{}: not UTF-8", config.display())))?;
         let config = Config::parse(&text)?;
         let bytes = read(onnx, MAX_MODEL_BYTES)?;
+        super::onnx::check(&bytes).map_err(|e| unusable(format!("{}: {e}", onnx.display())))?;
         let model = Model::load(bytes).map_err(|e| unusable(format!("{}: {e}", onnx.display())))?;
         let node = |name: &str| {
             model
@@ -290,7 +291,6 @@ mod tests {
         // The last is an ONNX file (ir_version 7) with an empty graph.
         for bytes in [&b""[..], b"not a model at all", &[0xff; 64], &[0x08, 0x07, 0x3a, 0x00]] {
             fs::write(&onnx, bytes).expect("write");
-            println!("{bytes:?}");
             assert!(error().starts_with("model piper: "), "{}", error());
             assert!(error().contains("v.onnx"), "{}", error());
         }

@@ -122,7 +122,7 @@ impl Dictionary {
                 continue;
             }
             let malformed = |reason| DictionaryError::Malformed { line: number + 1, reason };
-            let (word, phones) = line.split_once(' ').ok_or(malformed("a word without phones"))?;
+            let (word, phones) = line.split_once(' ').ok_or_else(|| malformed("a word without phones"))?;
             if word.len() > 64 || phones.len() > 256 {
                 return Err(malformed("a word longer than 64 bytes"));
             }

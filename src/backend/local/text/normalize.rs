@@ -309,7 +309,7 @@ impl<'a> Reader<'a> {
                 }
             }
             _ if !body.contains(['a', 'e', 'i', 'o', 'u', 'y']) && !(self.known)(&lower) => {
-                self.spell(&lower)
+                self.spell(&lower);
             }
             _ => self.say(&lower),
         }

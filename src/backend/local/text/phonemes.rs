@@ -25,7 +25,7 @@ const UNSTRESSED: &[(&str, &str)] = &[
     ("been", "bɪn"), ("but", "bʌt"), ("by", "baɪ"), ("can", "kæn"), ("could", "kʊd"), ("do", "duː"), ("for", "fɔːɹ"),
     ("from", "fɹʌm"), ("had", "hæd"), ("has", "hɐz"), ("have", "hæv"), ("he", "hiː"), ("her", "hɜː"), ("him", "hɪm"),
     ("his", "hɪz"), ("i", "aɪ"), ("i'd", "aɪd"), ("i'll", "aɪl"), ("i'm", "aɪm"), ("i've", "aɪv"), ("if", "ɪf"),
-    ("in", "ɪn"), ("is", "ɪz"), ("it", "ɪt"), ("it's", "ɪts"), ("its", "ɪts"), ("may", "meɪ"), ("me", "miː"),
+    ("in", "ɪn"), ("is", "ɪz"), ("it", "ɪt"), ("it's", "ɪts"), ("its", "ɪts"), ("me", "miː"),
     ("my", "maɪ"), ("of", "ʌv"), ("on", "ɔn"), ("or", "ɔːɹ"), ("our", "aʊɚ"), ("she", "ʃiː"), ("should", "ʃʊd"),
     ("than", "ðɐn"), ("that", "ðæt"), ("the", "ðə"), ("their", "ðɛɹ"), ("them", "ðɛm"), ("they", "ðeɪ"),
     ("this", "ðɪs"), ("to", "tə"), ("us", "ʌs"), ("was", "wʌz"), ("we", "wiː"), ("we'll", "wiːl"), ("we're", "wɪɹ"),
