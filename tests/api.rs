@@ -777,7 +777,7 @@ async fn a_recording_is_fetched_over_a_signed_link_that_expires() {
 
 #[tokio::test]
 async fn a_call_without_a_recording_says_so() {
-    let world = World::new("[server]\npublic_url = \"https://calls.example\"\n").await;
+    let world = World::new("").await;
     let (id, key) = world.first_call().await;
     world.fake.call(0).send(CallEvent::Finalized(Box::new(report(Outcome::NoAnswer, 0)))).await;
     let call = world.finalized(&id, &key).await;
@@ -895,6 +895,46 @@ async fn a_database_that_fails_is_an_answer_and_not_a_panic() {
         world.post(&[("idempotency-key", "a")], &plain()).await,
     ] {
         assert_eq!((answer.status, answer.code().as_str()), (500, "internal"));
+    }
+}
+
+#[tokio::test]
+async fn the_log_holds_no_number_task_transcript_or_key() {
+    #[derive(Clone, Default)]
+    struct Log(Arc<Mutex<Vec<u8>>>);
+    impl std::io::Write for Log {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().expect("no panic").extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::TRACE)
+        .with_writer(move || writer.clone())
+        .finish();
+    let _guard = tracing::subscriber::set_default(subscriber);
+    let world = World::new("").await;
+    let (id, key) = world.first_call().await;
+    let script = world.fake.call(0);
+    script.send(CallEvent::Lifecycle(Lifecycle::Answered)).await;
+    script.send(CallEvent::Turn(turn(Role::User, "My name is Mallory.", 100, 600))).await;
+    write_wav(&world.folder.path().join("recordings").join(format!("{id}.wav")), 1);
+    script.send(CallEvent::Finalized(Box::new(report(Outcome::Completed, 62)))).await;
+    world.finalized(&id, &key).await;
+    let link = world.get(&format!("/call/{id}/recording"), &key).await.header("location").to_owned();
+    world.ask(request("GET", &link, &[], "")).await;
+    let signature = link.rsplit_once('=').expect("signed").1;
+    let text = String::from_utf8(log.0.lock().expect("no panic").clone()).expect("text");
+    assert!(text.contains(&id), "calls are told apart by their identifiers: {text}");
+    for secret in
+        ["4155550134", "Ask when they close", "Mallory", &key, signature, "203.0.113.9", "They close"]
+    {
+        assert!(!text.contains(secret), "{secret} is in the log");
     }
 }
 
