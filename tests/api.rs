@@ -354,7 +354,8 @@ async fn refused_bodies_have_the_contracts_status_and_code_and_dial_nobody() {
     let json_type = [("content-type", "application/json")];
     let big = json!({"to": NUMBER, "task": "x".repeat(2000)}).to_string();
     let good = plain().to_string();
-    let cases: Vec<(&[(&str, &str)], &str, u16, &str)> = vec![
+    type Case<'a> = (&'a [(&'a str, &'a str)], &'a str, u16, &'a str);
+    let cases: Vec<Case<'_>> = vec![
         (&json_type, "{\"to\":", 422, "invalid_body"),
         (&json_type, "[]", 422, "invalid_body"),
         (&json_type, "", 422, "invalid_body"),

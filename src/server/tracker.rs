@@ -137,7 +137,7 @@ fn close(record: &mut CallRecord, mut report: CallReport, has_recording: bool, n
     let origin = origin(record).or(answered).unwrap_or(record.queued_at);
     let turns = std::mem::take(&mut report.transcript).into_iter().map(|turn| {
         let known = record.turns.iter().find(|t| t.turn.start == turn.start && t.turn.role == turn.role);
-        StampedTurn { at: known.map_or(origin + span(turn.start), |t| t.at), turn }
+        StampedTurn { at: known.map_or_else(|| origin + span(turn.start), |t| t.at), turn }
     });
     record.turns = turns.collect();
     record.lifecycle = Lifecycle::Finalized;
