@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use axum::Router;
@@ -136,6 +136,35 @@ fn pressed() -> Turn {
     Turn { tool: Some(tool), ..turn(Role::System, "Pressed 2.", 3000, 3200) }
 }
 
+/// Everything that every test of this program logs, down to the finest level. One for all: `tracing` remembers
+/// for the whole process which of its places are listened to.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().expect("no panic").extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+fn log() -> &'static Log {
+    static LOG: OnceLock<Log> = OnceLock::new();
+    LOG.get_or_init(|| {
+        let log = Log::default();
+        let writer = log.clone();
+        tracing_subscriber::fmt()
+            .with_max_level(tracing::Level::TRACE)
+            .with_writer(move || writer.clone())
+            .init();
+        log
+    })
+}
+
 struct World {
     fake: Arc<Fake>,
     service: Arc<Service>,
@@ -183,6 +212,7 @@ impl World {
     }
 
     async fn on(folder: TempDir, settings: &str) -> Self {
+        log();
         let fake = Arc::new(Fake::default());
         let clock_ms = Arc::new(AtomicI64::new(1_800_000_000_000));
         let config = config(settings, folder.path());
@@ -354,7 +384,8 @@ async fn refused_bodies_have_the_contracts_status_and_code_and_dial_nobody() {
     let json_type = [("content-type", "application/json")];
     let big = json!({"to": NUMBER, "task": "x".repeat(2000)}).to_string();
     let good = plain().to_string();
-    let cases: Vec<(&[(&str, &str)], &str, u16, &str)> = vec![
+    type Case<'a> = (&'a [(&'a str, &'a str)], &'a str, u16, &'a str);
+    let cases: Vec<Case<'_>> = vec![
         (&json_type, "{\"to\":", 422, "invalid_body"),
         (&json_type, "[]", 422, "invalid_body"),
         (&json_type, "", 422, "invalid_body"),
@@ -777,7 +808,7 @@ async fn a_recording_is_fetched_over_a_signed_link_that_expires() {
 
 #[tokio::test]
 async fn a_call_without_a_recording_says_so() {
-    let world = World::new("[server]\npublic_url = \"https://calls.example\"\n").await;
+    let world = World::new("").await;
     let (id, key) = world.first_call().await;
     world.fake.call(0).send(CallEvent::Finalized(Box::new(report(Outcome::NoAnswer, 0)))).await;
     let call = world.finalized(&id, &key).await;
@@ -895,6 +926,28 @@ async fn a_database_that_fails_is_an_answer_and_not_a_panic() {
         world.post(&[("idempotency-key", "a")], &plain()).await,
     ] {
         assert_eq!((answer.status, answer.code().as_str()), (500, "internal"));
+    }
+}
+
+#[tokio::test]
+async fn the_log_holds_no_number_task_transcript_or_key() {
+    let world = World::new("").await;
+    let (id, key) = world.first_call().await;
+    let script = world.fake.call(0);
+    script.send(CallEvent::Lifecycle(Lifecycle::Answered)).await;
+    script.send(CallEvent::Turn(turn(Role::User, "My name is Mallory.", 100, 600))).await;
+    write_wav(&world.folder.path().join("recordings").join(format!("{id}.wav")), 1);
+    script.send(CallEvent::Finalized(Box::new(report(Outcome::Completed, 62)))).await;
+    world.finalized(&id, &key).await;
+    let link = world.get(&format!("/call/{id}/recording"), &key).await.header("location").to_owned();
+    world.ask(request("GET", &link, &[], "")).await;
+    let signature = link.rsplit_once('=').expect("signed").1;
+    let text = String::from_utf8(log().0.lock().expect("no panic").clone()).expect("text");
+    assert!(text.contains(&id), "calls are told apart by their identifiers: {text}");
+    for secret in
+        ["4155550134", "Ask when they close", "Mallory", &key, signature, "203.0.113.9", "They close"]
+    {
+        assert!(!text.contains(secret), "{secret} is in the log");
     }
 }
 

@@ -16,14 +16,21 @@ pub(super) struct ApiError {
     code: &'static str,
     message: String,
     retry_after: Option<Duration>,
-    quota: Option<Value>,
-    action: Option<Value>,
+    /// Boxed: refusals travel in results, and hardly any has it.
+    quota: Option<Box<Quota>>,
+}
+
+/// What ran out, and what a person can do about it.
+#[derive(Debug, Clone, PartialEq)]
+struct Quota {
+    used: Value,
+    action: Value,
 }
 
 impl ApiError {
     /// A refusal with `status`, `code` and a message for the client's developer.
     pub(super) fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
-        Self { status, code, message: message.into(), retry_after: None, quota: None, action: None }
+        Self { status, code, message: message.into(), retry_after: None, quota: None }
     }
 
     /// 400 with `code`.
@@ -69,8 +76,7 @@ impl ApiError {
 
     /// Adds what a person can do about it, and the quota that ran out.
     pub(super) fn quota(mut self, quota: Value, action: Value) -> Self {
-        self.quota = Some(quota);
-        self.action = Some(action);
+        self.quota = Some(Box::new(Quota { used: quota, action }));
         self
     }
 
@@ -90,11 +96,9 @@ impl From<StoreError> for ApiError {
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let mut error = json!({"code": self.code, "message": self.message});
-        if let Some(action) = self.action {
-            error["action"] = action;
-        }
         if let Some(quota) = self.quota {
-            error["quota"] = quota;
+            error["quota"] = quota.used;
+            error["action"] = quota.action;
         }
         let mut response = (self.status, Json(json!({"error": error}))).into_response();
         if let Some(after) = self.retry_after {

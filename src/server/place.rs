@@ -122,7 +122,7 @@ impl Service {
             id: Uuid::now_v7().to_string(),
             key: 0,
             to: body.to.clone(),
-            from: self.config.from_number().to_owned(),
+            from: self.config.outbound_number().to_owned(),
             task: body.task.clone(),
             voice: body.voice.clone(),
             personality: body.personality.clone(),

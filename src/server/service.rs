@@ -294,7 +294,6 @@ fn lock(folder: &Path) -> Result<File, StartError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::server::tracker::tests::record;
 
     struct NoControl;
 
@@ -303,7 +302,7 @@ mod tests {
     }
 
     fn live() -> Arc<LiveCall> {
-        Arc::new(LiveCall::new(record("a"), Arc::new(NoControl)))
+        Arc::new(LiveCall::new(CallRecord::sample("a"), Arc::new(NoControl)))
     }
 
     #[tokio::test(start_paused = true)]

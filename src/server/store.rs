@@ -69,6 +69,35 @@ pub(super) struct CallRecord {
     pub(super) balance_seconds: Option<i64>,
 }
 
+#[cfg(test)]
+impl CallRecord {
+    /// A queued call for tests.
+    pub(super) fn sample(id: &str) -> Self {
+        Self {
+            id: id.into(),
+            key: 1,
+            to: Pii::new("+14155550134".into()),
+            from: "+12025550100".into(),
+            task: Pii::new("t".into()),
+            voice: "jessica".into(),
+            personality: None,
+            greeting: None,
+            language: None,
+            max_duration_seconds: 60,
+            metadata: None,
+            lifecycle: Lifecycle::Queued,
+            queued_at: DateTime::from_timestamp_millis(1000).expect("a time"),
+            dialing_at: None,
+            answered_at: None,
+            finalized_at: None,
+            turns: Vec::new(),
+            report: None,
+            has_recording: false,
+            balance_seconds: None,
+        }
+    }
+}
+
 /// A turn and when it was said by the wall clock.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct StampedTurn {

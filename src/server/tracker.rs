@@ -137,7 +137,7 @@ fn close(record: &mut CallRecord, mut report: CallReport, has_recording: bool, n
     let origin = origin(record).or(answered).unwrap_or(record.queued_at);
     let turns = std::mem::take(&mut report.transcript).into_iter().map(|turn| {
         let known = record.turns.iter().find(|t| t.turn.start == turn.start && t.turn.role == turn.role);
-        StampedTurn { at: known.map_or(origin + span(turn.start), |t| t.at), turn }
+        StampedTurn { at: known.map_or_else(|| origin + span(turn.start), |t| t.at), turn }
     });
     record.turns = turns.collect();
     record.lifecycle = Lifecycle::Finalized;
@@ -209,34 +209,90 @@ async fn write_end(service: &Service, record: &mut CallRecord, waits: &[Duration
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+mod tests {
+    use std::future::Future;
+    use std::pin::Pin;
+    use std::sync::Mutex;
+
     use super::*;
     use crate::agent::Role;
-    use crate::pii::Pii;
+    use crate::engine::{CallRequest, PlaceError};
+    use crate::server::config::Config;
+    use crate::server::dialer::{Control, Dialer, Placed};
 
-    pub(in crate::server) fn record(id: &str) -> CallRecord {
-        CallRecord {
-            id: id.into(),
-            key: 1,
-            to: Pii::new("+14155550134".into()),
-            from: "+12025550100".into(),
-            task: Pii::new("t".into()),
-            voice: "jessica".into(),
-            personality: None,
-            greeting: None,
-            language: None,
-            max_duration_seconds: 60,
-            metadata: None,
-            lifecycle: Lifecycle::Queued,
-            queued_at: at(1000),
-            dialing_at: None,
-            answered_at: None,
-            finalized_at: None,
-            turns: Vec::new(),
-            report: None,
-            has_recording: false,
-            balance_seconds: None,
+    struct Nobody;
+
+    impl Dialer for Nobody {
+        fn place(&self, _: CallRequest) -> Result<Placed, PlaceError> {
+            Err(PlaceError::NoTrunk)
         }
+
+        fn shutdown(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+            Box::pin(async {})
+        }
+    }
+
+    #[derive(Default)]
+    struct Asked(Mutex<Vec<HangupSource>>);
+
+    impl Control for Asked {
+        fn hang_up(&self, source: HangupSource) {
+            self.0.lock().expect("no panic").push(source);
+        }
+    }
+
+    struct Channel(mpsc::Receiver<CallEvent>);
+
+    impl Events for Channel {
+        fn next(&mut self) -> Pin<Box<dyn Future<Output = Option<CallEvent>> + Send + '_>> {
+            Box::pin(self.0.recv())
+        }
+    }
+
+    /// A service whose database is gone. Time stands still from here on and moves only while everybody waits.
+    async fn broken_service() -> (tempfile::TempDir, Arc<Service>) {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut config = Config::default();
+        config.server.data_dir = folder.path().to_owned();
+        let service = Service::start(config, Arc::new(Nobody)).await.expect("it starts");
+        service.store.close().await;
+        tokio::time::pause();
+        (folder, service)
+    }
+
+    #[tokio::test]
+    async fn a_call_ends_for_its_client_although_the_database_is_gone() {
+        let (_folder, service) = broken_service().await;
+        let call = Arc::new(LiveCall::new(CallRecord::sample("a"), Arc::new(Asked::default())));
+        service.add_live("a".into(), call.clone());
+        let (events, receiver) = mpsc::channel(4);
+        let following = tokio::spawn(follow(service.clone(), call.clone(), Box::new(Channel(receiver))));
+        events.send(CallEvent::Turn(turn("hello", 0, 10))).await.expect("followed");
+        let report = lost(&call.record());
+        let report = CallReport { outcome: Outcome::Busy, transcript: vec![turn("hello", 0, 10)], ..report };
+        events.send(CallEvent::Finalized(Box::new(report))).await.expect("followed");
+        call.wait_for_change(Duration::from_secs(10)).await;
+        let seen = service.find("a", 1).await.expect("from memory").expect("there");
+        assert_eq!(seen.report.map(|r| r.outcome), Some(Outcome::Busy));
+        assert_eq!(seen.turns.len(), 1);
+        assert_eq!(service.active_calls(), 0);
+        following.await.expect("it gives up in the end, without a panic");
+        assert!(service.live("a").is_none());
+    }
+
+    #[tokio::test]
+    async fn a_call_whose_engine_falls_silent_is_ended_by_the_clock() {
+        let (_folder, service) = broken_service().await;
+        let control = Arc::new(Asked::default());
+        let call = Arc::new(LiveCall::new(CallRecord::sample("a"), control.clone()));
+        let (_events, receiver) = mpsc::channel(4);
+        let before = Instant::now();
+        tokio::spawn(follow(service, call.clone(), Box::new(Channel(receiver))));
+        call.wait_for_change(Duration::from_secs(3600)).await;
+        assert_eq!(*control.0.lock().expect("no panic"), [HangupSource::System]);
+        assert_eq!(call.record().report.as_ref().map(|r| r.outcome), Some(Outcome::SystemError));
+        // 60 s of talk and 45 s of ringing at most, and a minute of grace twice.
+        assert!((225..230).contains(&before.elapsed().as_secs()), "{:?}", before.elapsed());
     }
 
     fn at(ms: i64) -> DateTime<Utc> {
@@ -250,7 +306,7 @@ pub(super) mod tests {
 
     #[test]
     fn phases_go_forward_only() {
-        let mut call = record("a");
+        let mut call = CallRecord::sample("a");
         assert!(enter(&mut call, Lifecycle::Answered, at(3000)).is_some());
         assert!(enter(&mut call, Lifecycle::Dialing, at(4000)).is_none());
         assert!(enter(&mut call, Lifecycle::Answered, at(5000)).is_none());
@@ -261,7 +317,7 @@ pub(super) mod tests {
 
     #[test]
     fn turns_keep_the_times_they_were_first_shown_with() {
-        let mut call = record("a");
+        let mut call = CallRecord::sample("a");
         add_turn(&mut call, turn("hello", 500, 1000), at(11_000));
         assert_eq!(call.turns[0].at, at(10_500));
         add_turn(&mut call, turn("again", 2000, 2500), at(13_000));

@@ -62,13 +62,13 @@ impl Config {
         Ok(TrunkConfig {
             address,
             domain: settings.domain.clone().or_else(|| named.map(str::to_owned)),
-            from: self.from_number().to_owned(),
+            from: self.outbound_number().to_owned(),
             credentials,
         })
     }
 
     /// The number calls come from.
-    pub(in crate::server) fn from_number(&self) -> &str {
+    pub(in crate::server) fn outbound_number(&self) -> &str {
         self.trunk.from.as_deref().unwrap_or(SIMULATED_FROM)
     }
 

@@ -123,7 +123,7 @@ mod tests {
         let said = problem("[backends]\nllm = \"openai\"\n[backends.openai]\nmodel = \"m\"\n");
         assert!(said.starts_with("patchcord.toml, line 3: setting `backends.openai.base_url`: "), "{said}");
         let said = problem("[backends]\nllm = \"openai\"\n");
-        assert!(said.starts_with("patchcord.toml, line 2: setting `backends.openai`: "), "{said}");
+        assert!(said.starts_with("patchcord.toml, line 1: setting `backends.openai`: "), "{said}");
     }
 
     #[test]
