@@ -291,6 +291,7 @@ impl Machine {
         match event {
             LegEvent::Signal(signal) => self.on_signal(&signal),
             LegEvent::DigitsSent { at } => self.on_digits_sent(at),
+            LegEvent::DigitsRefused { .. } => self.on_press_failed(),
             LegEvent::Closed { at } => self.on_leg_closed(at),
             playout => self.on_playout(playout),
         }
@@ -305,7 +306,7 @@ impl Machine {
             Timer::Model => self.on_model_timeout(),
             Timer::Voice => self.on_voice_failed(),
             Timer::Settle => self.settle_cut(),
-            Timer::Press => self.on_press_timeout(),
+            Timer::Press => self.on_press_failed(),
             Timer::Wait => self.on_wait_over(),
             Timer::Mailbox => self.on_mailbox_timeout(),
             Timer::Message => self.speak_message(),

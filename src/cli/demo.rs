@@ -8,8 +8,8 @@ use std::time::Duration;
 use clap::Args;
 use patchcord::backend::local::models::ModelCache;
 use patchcord::engine::JournalEntry;
-use patchcord::server::Config;
 use patchcord::server::config::{LlmKind, OpenAiSettings};
+use patchcord::server::{Config, RunError};
 use patchcord::sim::Scenario;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
@@ -135,32 +135,23 @@ fn mailbox(out: &Path) -> PathBuf {
 struct Service {
     address: SocketAddr,
     stop: oneshot::Sender<()>,
-    task: tokio::task::JoinHandle<Result<(), Failure>>,
+    task: tokio::task::JoinHandle<Result<(), RunError>>,
 }
 
 impl Service {
     async fn start(config: Config) -> Result<Self, Failure> {
+        let server = serve::bind(config).await?;
+        let address = server.local_addr()?;
         let (stop, stopped) = oneshot::channel::<()>();
-        let (ready, address) = oneshot::channel();
-        let task = tokio::spawn(async move {
-            let stop = async {
-                let _ = stopped.await;
-            };
-            serve::start(config, stop, |address| {
-                let _ = ready.send(address);
-            })
-            .await
-        });
-        match address.await {
-            Ok(address) => Ok(Self { address, stop, task }),
-            // It ended before it was ready: its own error says why.
-            Err(_) => Err(task.await?.err().unwrap_or_else(|| "the service ended at once".into())),
-        }
+        let task = tokio::spawn(server.serve(async {
+            let _ = stopped.await;
+        }));
+        Ok(Self { address, stop, task })
     }
 
     async fn stop(self) -> Result<(), Failure> {
         let _ = self.stop.send(());
-        self.task.await?
+        Ok(self.task.await??)
     }
 }
 

@@ -44,6 +44,7 @@ impl Plot {
         self.lane("callee", far_y, left, "far");
         self.lane("agent", near_y, right, "near");
         self.events(call, far_y, near_y);
+        self.keys(call, near_y);
         for text in rows {
             self.text_box(&text, text_y);
         }
@@ -111,7 +112,6 @@ impl Plot {
                 "agent_speech" => self.bar("near", start, end, near_y + LANE + 4.0),
                 "beep" => self.flag("beep", start, end, far_y - 12.0, &format!("beep {detail}")),
                 "digit" => self.flag("digit", start, end, far_y - 12.0, &format!("key {detail}")),
-                "digit_sent" => self.flag("digit", start, end, near_y - 12.0, &format!("key {detail}")),
                 "barge_in" => {
                     let _ = write!(
                         self.svg,
@@ -123,6 +123,16 @@ impl Plot {
                 }
                 _ => {}
             }
+        }
+    }
+
+    /// Keys we pressed stand in the transcript, as turns of their tool.
+    fn keys(&mut self, call: &Value, near_y: f64) {
+        for turn in call["transcript"].as_array().into_iter().flatten() {
+            let Some(digits) = turn["toolArgs"]["digits"].as_str() else { continue };
+            let start = self.x(turn["start_ms"].as_f64().unwrap_or_default() / 1000.0);
+            let end = self.x(turn["end_ms"].as_f64().unwrap_or_default() / 1000.0).max(start + 2.0);
+            self.flag("digit", start, end, near_y - 12.0, &format!("key {}", escape(digits)));
         }
     }
 
@@ -218,9 +228,10 @@ mod tests {
     fn everything_that_happened_is_on_the_picture_and_markup_is_escaped() {
         let call = json!({"outcome": "completed", "task": "Ask <b>&", "answered_by": {"class": "human"},
             "transcript": [{"role": "user", "text": "Who's there?", "start_ms": 0, "end_ms": 900},
-                {"role": "assistant", "text": "An AI", "start_ms": 1000, "end_ms": 1500, "interrupted": true}],
+                {"role": "assistant", "text": "An AI", "start_ms": 1000, "end_ms": 1500, "interrupted": true},
+                {"role": "system", "text": "", "tool": "send_dtmf", "toolArgs": {"digits": "2"}, "start_ms": 1600, "end_ms": 1700}],
             "events": [{"type": "beep", "at_ms": 100, "end_ms": 500, "detail": "1000 Hz"},
-                {"type": "digit_sent", "at_ms": 100, "detail": "2"}, {"type": "barge_in", "at_ms": 1400},
+                {"type": "barge_in", "at_ms": 1400},
                 {"type": "speech", "at_ms": 0, "end_ms": 900}]});
         let svg = draw(&call, &[1000; 16000], &[0; 16000]);
         for part in [

@@ -16,7 +16,7 @@ pub(crate) fn weights() -> Option<Arc<SileroWeights>> {
     let home = || std::env::var_os("HOME").map(|h| PathBuf::from(h).join(".cache/patchcord"));
     let cache = std::env::var_os("PATCHCORD_MODELS").map(PathBuf::from).or_else(home);
     let path = std::env::var_os("PATCHCORD_SILERO").map(PathBuf::from);
-    let path = path.or_else(|| cache.map(|c| c.join("silero_vad.onnx")))?;
+    let path = path.or_else(|| cache.map(|c| c.join("silero/silero_vad.onnx")))?;
     let Ok(file) = std::fs::read(&path) else {
         missing("silero_vad.onnx");
         return None;
@@ -31,8 +31,9 @@ pub(crate) fn dev_dir() -> PathBuf {
 
 /// The (left) samples of an 8 kHz 16-bit WAV file under the development recordings.
 pub(crate) fn dev_audio(name: &str) -> Option<Vec<i16>> {
+    // Shared recordings are not part of the repository: tests use them where they are and never require them.
     let Ok(file) = std::fs::read(dev_dir().join(name)) else {
-        missing("shared/audio/dev");
+        println!("skipped: the shared recordings are not on this machine");
         return None;
     };
     Some(wav(&file))

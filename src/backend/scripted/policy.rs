@@ -201,7 +201,8 @@ impl<'a> Talk<'a> {
     }
 }
 
-const WHO: &[&str] = &["who am i speaking", "who are you", "may i ask who", "your name", "who do i", "calling from"];
+const WHO: &[&str] =
+    &["who am i speaking", "who are you", "may i ask who", "your name", "who do i", "calling from"];
 const WHY: &[&str] = &[
     "why are you calling",
     "why",

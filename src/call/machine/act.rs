@@ -91,7 +91,9 @@ impl Machine {
         self.record_tool(&call, format!("pressed {digits}"), start, at);
     }
 
-    pub(super) fn on_press_timeout(&mut self) {
+    /// The keys did not go out: the far end takes no telephone-events, or the leg did not report in time.
+    pub(super) fn on_press_failed(&mut self) {
+        self.timers.clear(Timer::Press);
         if let Some(Pressing { call, .. }) = self.pressing.take() {
             self.talk.tool_result(&call, "error: the keys could not be sent");
             self.next = Some(Next::Ask);
