@@ -161,7 +161,7 @@ impl Plot {
         let mut boxes = Vec::new();
         for turn in call["transcript"].as_array().into_iter().flatten() {
             let text = match turn["tool"].as_str() {
-                Some(tool) => format!("{tool} {}", turn["toolArgs"]),
+                Some(tool) => tool_label(tool, &turn["toolArgs"]),
                 None => turn["text"].as_str().unwrap_or_default().to_owned(),
             };
             let cut = if turn["interrupted"] == true { " —" } else { "" };
@@ -193,6 +193,19 @@ impl Plot {
             y + 17.0,
             escape(&text.label)
         );
+    }
+}
+
+/// A tool and the one argument that tells most.
+fn tool_label(tool: &str, arguments: &Value) -> String {
+    let telling = ["digits", "task_status", "message", "seconds"]
+        .iter()
+        .map(|key| &arguments[*key])
+        .find(|v| !v.is_null());
+    match telling {
+        Some(Value::String(text)) => format!("{tool}: {text}"),
+        Some(value) => format!("{tool}: {value}"),
+        None => tool.to_owned(),
     }
 }
 
