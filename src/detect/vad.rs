@@ -69,7 +69,9 @@ impl Network {
             Self::Earshot { detector, upsampler } => {
                 let mut sum = 0.0;
                 for half in window.as_chunks::<128>().0 {
-                    sum += detector.predict_f32(&upsampler.process(half));
+                    // Loud audio overshoots full scale between its samples; earshot's contract is -1 to 1.
+                    let wide = upsampler.process(half).map(|s| s.clamp(-1.0, 1.0));
+                    sum += detector.predict_f32(&wide);
                 }
                 sum / 2.0
             }
@@ -296,6 +298,15 @@ mod tests {
         }
         if let Some(silero) = models.get(1) {
             assert_eq!(run(&mut Vad::new(silero), &noise(80_000, 3000)), []);
+        }
+    }
+
+    #[test]
+    fn full_scale_audio_that_overshoots_between_samples_is_taken() {
+        let square: Vec<i16> =
+            (0..16_000).map(|i| if i / 9 % 2 == 0 { i16::MAX } else { i16::MIN }).collect();
+        for model in [Some(VadModel::Earshot), testing::weights().map(VadModel::Silero)].iter().flatten() {
+            run(&mut Vad::new(model), &square);
         }
     }
 

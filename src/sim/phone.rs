@@ -150,7 +150,10 @@ impl Phone {
             self.speaking_since.is_none().then(|| self.quiet_since + Duration::from_millis(needed_ms))
         };
         let soonest = match &self.state {
-            State::Saying { .. } => self.speaking_since.map(|since| since + YIELD_AFTER),
+            State::Saying { .. } => {
+                let yields = self.step().is_some_and(|s| s.interruptible);
+                self.speaking_since.filter(|_| yields).map(|since| since + YIELD_AFTER)
+            }
             State::Listening { spoken } => {
                 let listen = self.step().and_then(|s| s.listen.as_ref());
                 let silent = listen.filter(|_| spoken.is_some()).and_then(|l| silence(l.silence_ms));
@@ -371,6 +374,16 @@ mod tests {
         let all = actions(&mut phone);
         assert_eq!(all[1], Action::StopSaying { through: 1 });
         assert_eq!(all[2], Action::Say { utterance: 2, text: "Next".into() });
+    }
+
+    #[test]
+    fn a_line_that_does_not_yield_waits_for_nothing() {
+        let mut phone = Phone::new(scenario(vec![Step { interruptible: false, ..say("A long line") }]));
+        phone.start(ms(0));
+        phone.handle_signal(ms(100), &signal(SignalKind::SpeechStart));
+        assert_eq!(phone.poll_timeout(), None, "or its driver would wake for nothing, for ever");
+        phone.handle_timeout(ms(700));
+        assert_eq!(actions(&mut phone).len(), 1);
     }
 
     #[test]
