@@ -10,7 +10,7 @@ pub struct Frame {
     /// Where the samples come from.
     pub origin: Origin,
     rate: Rate,
-    pcm: [i16; Frame::MAX_SAMPLES],
+    pcm: [i16; Self::MAX_SAMPLES],
 }
 
 /// Where a frame's samples come from.

@@ -77,6 +77,10 @@ pub struct SttStream {
 
 /// What a recogniser is given: all audio of the call in order, and where turns begin and end.
 #[derive(Clone, Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly every item is audio; a box for each 20 ms would cost more"
+)]
 pub enum SttInput {
     /// The next 20 ms of the far end.
     Audio(Frame),

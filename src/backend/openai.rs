@@ -113,10 +113,10 @@ async fn stream_reply(
         if event.data.trim() == "[DONE]" {
             break;
         }
-        if let Some(text) = read_chunk(&event.data, &mut calls)? {
-            if tx.send(Ok(Delta::Text(text))).await.is_err() {
-                return Ok(());
-            }
+        if let Some(text) = read_chunk(&event.data, &mut calls)?
+            && tx.send(Ok(Delta::Text(text))).await.is_err()
+        {
+            return Ok(());
         }
     }
     for call in calls {

@@ -182,13 +182,22 @@ impl Media {
 /// Wakes each leg's task when its worker rang and the leg has news.
 #[derive(Clone, Default)]
 struct Bells {
-    legs: Arc<Mutex<Vec<(LegHandle, Weak<Notify>)>>>,
+    legs: Arc<Mutex<Vec<Listed>>>,
+}
+
+/// A leg, and the task that waits for its news.
+struct Listed {
+    leg: LegHandle,
+    bell: Weak<Notify>,
 }
 
 impl Bells {
     fn register(&self, leg: LegHandle) -> Arc<Notify> {
         let bell = Arc::new(Notify::new());
-        self.legs.lock().unwrap_or_else(PoisonError::into_inner).push((leg, Arc::downgrade(&bell)));
+        self.legs
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(Listed { leg, bell: Arc::downgrade(&bell) });
         bell
     }
 
@@ -216,7 +225,7 @@ impl Bells {
 
     fn ring(&self) {
         let mut legs = self.legs.lock().unwrap_or_else(PoisonError::into_inner);
-        legs.retain(|(leg, bell)| match bell.upgrade() {
+        legs.retain(|Listed { leg, bell }| match bell.upgrade() {
             Some(bell) => {
                 if leg.take_rung() {
                     bell.notify_one();
