@@ -39,7 +39,7 @@ const SIGNALLING: Duration = Duration::from_millis(20);
 /// From one piece of a streamed reply to the next.
 const PIECE: Duration = Duration::from_millis(20);
 /// From one look at the words so far to the next.
-const PARTIALS: Duration = Duration::from_millis(300);
+const PARTIALS: Duration = Duration::from_millis(200);
 /// A call that takes longer than this on the virtual clock is a bug of the machine, which has its own limits.
 const TOO_LONG: Duration = Duration::from_secs(3600);
 /// Steps without time passing: more is a wait that never ends.
@@ -516,7 +516,7 @@ impl World {
             Some(Failure::Halfway) => {
                 self.voicing.dead = true;
                 samples.truncate(samples.len() / 2);
-                words.truncate(words.len() / 2);
+                words.retain(|w| w.end_sample <= before + samples.len() as u64);
             }
             Some(Failure::Nonsense) => {
                 samples.truncate(3);
