@@ -39,7 +39,7 @@ const SIGNALLING: Duration = Duration::from_millis(20);
 /// From one piece of a streamed reply to the next.
 const PIECE: Duration = Duration::from_millis(20);
 /// From one look at the words so far to the next.
-const PARTIALS: Duration = Duration::from_millis(300);
+const PARTIALS: Duration = Duration::from_millis(200);
 /// A call that takes longer than this on the virtual clock is a bug of the machine, which has its own limits.
 const TOO_LONG: Duration = Duration::from_secs(3600);
 /// Steps without time passing: more is a wait that never ends.
@@ -162,6 +162,8 @@ struct Voicing {
     utterance: u32,
     bytes: usize,
     samples: u64,
+    /// Whether its text is.
+    complete: bool,
     /// Whether nothing more comes of it.
     dead: bool,
 }
@@ -235,7 +237,8 @@ impl World {
     /// Runs the call to its end.
     ///
     /// # Panics
-    /// When the call takes more than an hour, or time stands still: both are bugs of the machine.
+    /// When the call takes more than an hour, time stands still, or an utterance begins before the one before it was
+    /// completed or cancelled: bugs of the machine, all of them.
     #[must_use]
     pub fn run(mut self) -> Run {
         self.dial();
@@ -489,8 +492,13 @@ impl World {
 
     fn voice(&mut self, utterance: u32, text: &str, protected: bool, last: bool) {
         if self.voicing.utterance != utterance {
+            let before = &self.voicing;
+            let settled =
+                before.complete || before.utterance == 0 || self.cancelled.contains(&before.utterance);
+            assert!(settled, "utterance {utterance} begins before {} is complete", before.utterance);
             self.voicing = Voicing { utterance, ..Voicing::default() };
         }
+        self.voicing.complete |= last;
         self.log.uttered.entry(utterance).or_default().text.push_str(text);
         if self.voicing.dead {
             return;
@@ -516,7 +524,7 @@ impl World {
             Some(Failure::Halfway) => {
                 self.voicing.dead = true;
                 samples.truncate(samples.len() / 2);
-                words.truncate(words.len() / 2);
+                words.retain(|w| w.end_sample <= before + samples.len() as u64);
             }
             Some(Failure::Nonsense) => {
                 samples.truncate(3);

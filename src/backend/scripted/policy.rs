@@ -55,6 +55,8 @@ struct Talk<'a> {
     answered_by: &'a str,
 }
 
+/// The most that is quoted of the callee in the summary [characters].
+const LONGEST_QUOTE: usize = 300;
 const ACCEPTANCE: &str = "Yes, please. That would be great.";
 
 impl<'a> Talk<'a> {
@@ -193,6 +195,7 @@ impl<'a> Talk<'a> {
             .filter_map(|m| if let Message::User { text } = m { Some(text.trim()) } else { None })
             .max_by_key(|t| t.len())
             .unwrap_or_default();
+        let answer: String = answer.chars().take(LONGEST_QUOTE).collect();
         Action::end(
             "No, that is all. Thank you very much for your help. Goodbye.",
             "achieved",

@@ -130,6 +130,8 @@ impl Machine {
         self.next = Some(Next::HangUp);
         self.timers.set(Timer::Goodbye, self.now + self.config.opening_limit);
         if let Some(words) = last_words {
+            // What is being spoken of a reply that is given up ends where it is.
+            self.close_reply_utterance();
             self.cancel_reply();
             self.say_line(words);
         }
