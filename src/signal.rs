@@ -23,14 +23,14 @@ pub enum SignalKind {
     SpeechEnd,
     /// A key was pressed; one signal per press.
     Digit(Digit),
-    /// A steady tone began (voicemail beep candidate) [Hz].
+    /// A steady tone began (voicemail beep candidate) (Hz).
     BeepStart {
-        /// Frequency [Hz].
+        /// Frequency (Hz).
         freq_hz: f32,
     },
     /// That tone ended at `Signal::at`.
     BeepEnd {
-        /// Frequency [Hz].
+        /// Frequency (Hz).
         freq_hz: f32,
         /// Where the tone began.
         start: MediaTime,

@@ -171,7 +171,7 @@ pub enum Rate {
 }
 
 impl Rate {
-    /// Samples a second [Hz].
+    /// Samples a second (Hz).
     #[must_use]
     pub const fn hz(self) -> u32 {
         match self {

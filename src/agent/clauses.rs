@@ -4,13 +4,13 @@
 //! joining them gives the reply. The first clause is let go early, for the sake of the first audio; later ones are
 //! longer, for the sake of the melody.
 
-/// A clause ends at a sentence mark from this length on [bytes].
+/// A clause ends at a sentence mark from this length on (bytes).
 const MIN_SENTENCE: usize = 2;
-/// A first clause may end at a comma from this length on [bytes].
+/// A first clause may end at a comma from this length on (bytes).
 const MIN_FIRST_CLAUSE: usize = 18;
-/// A later clause may end at a comma from this length on [bytes].
+/// A later clause may end at a comma from this length on (bytes).
 const MIN_CLAUSE: usize = 60;
-/// A clause without any mark is cut at a space beyond this length [bytes].
+/// A clause without any mark is cut at a space beyond this length (bytes).
 const MAX_CLAUSE: usize = 220;
 
 /// Abbreviations whose point ends no sentence.

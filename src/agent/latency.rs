@@ -21,7 +21,7 @@ pub struct ResponseMarks {
     pub audio: Option<MediaTime>,
 }
 
-/// The parts of one response [ms].
+/// The parts of one response (ms).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Response {
     /// Last voiced sample → the decision that the turn is over.

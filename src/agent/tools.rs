@@ -7,15 +7,15 @@ use serde_json::{Map, Value};
 
 use super::model::{Tool, ToolCall};
 
-/// The longest tool arguments that are read [bytes].
+/// The longest tool arguments that are read (bytes).
 const MAX_ARGUMENTS: usize = 8 * 1024;
-/// The longest message left on voicemail [bytes].
+/// The longest message left on voicemail (bytes).
 const MAX_MESSAGE: usize = 1200;
-/// The longest summary kept [bytes].
+/// The longest summary kept (bytes).
 const MAX_SUMMARY: usize = 2000;
 /// The most keys of one `send_dtmf`.
 const MAX_DIGITS: usize = 32;
-/// The longest single wait [s].
+/// The longest single wait (s).
 const MAX_WAIT_S: u64 = 300;
 
 /// A checked tool call.
@@ -40,7 +40,7 @@ pub enum Action {
     },
     /// Stay silent on hold.
     Wait {
-        /// At most so long [s], 1 to 300.
+        /// At most so long (s), 1 to 300.
         seconds: u64,
         /// Why.
         reason: String,

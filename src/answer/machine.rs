@@ -30,25 +30,25 @@ pub enum AnswerOutput {
     },
 }
 
-/// A greeting up to this long that is followed by silence is a person's [ms].
+/// A greeting up to this long that is followed by silence is a person's (ms).
 const SHORT_GREETING_MS: u64 = 2200;
 const SHORT_SILENCE_MS: u64 = 600;
-/// A business's greeting by a person: longer, and so is the wait for the silence [ms].
+/// A business's greeting by a person: longer, and so is the wait for the silence (ms).
 const LONG_GREETING_MS: u64 = 6000;
 const LONG_SILENCE_MS: u64 = 1700;
-/// Speech without a longer pause than `LONG_SILENCE_MS` for this long leans towards a machine [ms].
+/// Speech without a longer pause than `LONG_SILENCE_MS` for this long leans towards a machine (ms).
 const LEANING_MS: u64 = 7000;
-/// And for this long it is an announcement or a menu, not a mailbox's greeting [ms].
+/// And for this long it is an announcement or a menu, not a mailbox's greeting (ms).
 const ANNOUNCEMENT_MS: u64 = 17_000;
-/// A machine's greeting without a beep has ended after this much silence [ms].
+/// A machine's greeting without a beep has ended after this much silence (ms).
 const NO_BEEP_SILENCE_MS: u64 = 2800;
-/// A tone that began this long ago and has not ended as a beep is none [ms].
+/// A tone that began this long ago and has not ended as a beep is none (ms).
 const LONGEST_TONE_MS: u64 = 2300;
-/// Silence after a known hello [ms].
+/// Silence after a known hello (ms).
 const HELLO_SILENCE_MS: u64 = 300;
-/// A phrase revises a verdict only this soon after the first speech: later it is conversation [ms].
+/// A phrase revises a verdict only this soon after the first speech: later it is conversation (ms).
 const PHRASES_UNTIL_MS: u64 = 30_000;
-/// Recognised text kept [bytes].
+/// Recognised text kept (bytes).
 const MAX_TEXT: usize = 4096;
 
 /// The state machine of one call.

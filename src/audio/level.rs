@@ -3,7 +3,7 @@
 //! Samples in, level out; nobody passes time. dBov is dB relative to the overload point (ITU-T G.100.1): a full-scale
 //! square wave is 0 dBov, a full-scale sine -3.01 dBov. Silence reads [`FLOOR_DBOV`], the lowest value RFC 6464 can say.
 
-/// The level of digital silence [dBov].
+/// The level of digital silence (dBov).
 pub const FLOOR_DBOV: f32 = -127.0;
 
 /// Mean of the squared samples, zero for no samples.
@@ -22,13 +22,13 @@ pub fn rms(block: &[i16]) -> f32 {
     mean_square(block).sqrt()
 }
 
-/// Root mean square [dBov], at least [`FLOOR_DBOV`].
+/// Root mean square (dBov), at least [`FLOOR_DBOV`].
 #[must_use]
 pub fn rms_dbov(block: &[i16]) -> f32 {
     dbov(rms(block))
 }
 
-/// Largest magnitude [dBov], at least [`FLOOR_DBOV`].
+/// Largest magnitude (dBov), at least [`FLOOR_DBOV`].
 #[must_use]
 pub fn peak_dbov(block: &[i16]) -> f32 {
     dbov(f32::from(block.iter().map(|s| s.unsigned_abs()).max().unwrap_or(0)))

@@ -8,7 +8,7 @@
 use rubato::audioadapter_buffers::direct::InterleavedSlice;
 use rubato::{Fft, FixedSync, Resampler};
 
-/// The telephone's rate [Hz].
+/// The telephone's rate (Hz).
 const OUTPUT_HZ: u32 = 8000;
 
 /// A streaming converter from one input rate to 8 kHz.

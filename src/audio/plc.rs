@@ -5,9 +5,9 @@
 //! after the first 10, silence from 60 ms). Unlike there the output is not delayed by 3.75 ms: the seam into the first
 //! concealed sample is smoothed with the mirrored last quarter period. One period is repeated, not up to three.
 
-/// Longest pitch period searched, 66 Hz [samples].
+/// Longest pitch period searched, 66 Hz (samples).
 const PITCH_MAX: usize = 120;
-/// Shortest pitch period searched, 200 Hz [samples]. Higher voices are found at a multiple of their period.
+/// Shortest pitch period searched, 200 Hz (samples). Higher voices are found at a multiple of their period.
 const PITCH_MIN: usize = 40;
 /// Samples compared when searching: 20 ms.
 const WINDOW: usize = 160;

@@ -26,7 +26,7 @@ pub struct AnalysisEvent {
     pub end_s: Option<f64>,
     /// When the streaming detector knew: that speech had begun, that a tone was a beep, who answered.
     pub decided_s: f64,
-    /// A beep's frequency [Hz].
+    /// A beep's frequency (Hz).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub freq_hz: Option<f32>,
     /// A verdict's class, as in the API.

@@ -148,7 +148,7 @@ fn law(codec: Codec) -> Law {
 }
 
 impl Leg {
-    /// The least room [`Leg::poll_transmit`] needs [octets].
+    /// The least room [`Leg::poll_transmit`] needs (octets).
     pub const MAX_DATAGRAM: usize = 512;
 
     /// Takes an RTP or RTCP datagram from either of the leg's ports.

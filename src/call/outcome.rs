@@ -117,7 +117,7 @@ impl CallReport {
     }
 }
 
-/// Latencies measured on the media timeline [ms].
+/// Latencies measured on the media timeline (ms).
 #[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Latencies {
     /// The callee's last voiced sample → first sample of our reply on the wire, per turn.
@@ -130,7 +130,7 @@ pub struct Latencies {
     pub turns: Vec<ResponseLatency>,
 }
 
-/// Where the time of one response went [ms].
+/// Where the time of one response went (ms).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct ResponseLatency {
     /// Last voiced sample → the turn machine's decision that the turn is over.
@@ -154,7 +154,7 @@ pub struct Quality {
     pub packets_received: u64,
     /// Packets that never came.
     pub packets_lost: u64,
-    /// Interarrival jitter [ms] (RFC 3550 §6.4.1).
+    /// Interarrival jitter (ms) (RFC 3550 §6.4.1).
     pub jitter_ms: f32,
 }
 

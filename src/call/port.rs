@@ -142,7 +142,7 @@ pub struct LegStats {
     pub packets_received: u64,
     /// RTP packets that never came (RFC 3550 §6.4.1).
     pub packets_lost: u64,
-    /// Interarrival jitter at the end [ms] (RFC 3550 §6.4.1).
+    /// Interarrival jitter at the end (ms) (RFC 3550 §6.4.1).
     pub jitter_ms: f32,
     /// RTP packets sent.
     pub packets_sent: u64,

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::Failure;
 
-/// How long one long-poll may take on the server's side [s].
+/// How long one long-poll may take on the server's side (s).
 const WAIT_SECONDS: u64 = 10;
 
 /// A service, and the key it gave us.

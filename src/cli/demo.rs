@@ -22,7 +22,7 @@ use super::{Failure, journal, local, scenarios, serve, timeline};
 
 /// How long the far end may take to voice its lines and listen.
 const CALLEE_START: Duration = Duration::from_secs(120);
-/// The longest a demo call rings before nobody answers [s]; people's phones ring longer.
+/// The longest a demo call rings before nobody answers (s); people's phones ring longer.
 const DEMO_RING_SECONDS: u64 = 8;
 
 #[derive(Args)]

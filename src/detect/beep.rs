@@ -21,25 +21,25 @@ const SINGLE_SHARE: f32 = 0.8;
 const PAIR_SHARE: f32 = 0.88;
 /// The weaker tone of a pair has at least this of the stronger's energy (−8 dB).
 const PAIR_BALANCE: f32 = 0.16;
-/// Weakest tone [dBFS].
+/// Weakest tone (dBFS).
 const WEAKEST_DB: f32 = -46.0;
 /// Hops that make a candidate, that make a `BeepStart`, and that a tone may be away (a lost packet) before it ended.
 const CANDIDATE_HOPS: u32 = 6;
 const START_HOPS: u32 = 15;
 const AWAY_HOPS: u32 = 8;
-/// Longest beep [hops of 10 ms], and shortest [samples].
+/// Longest beep [hops of 10 ms], and shortest (samples).
 const LONGEST_HOPS: u64 = 205;
 const SHORTEST: u64 = 8 * 60;
-/// Low tones (a voice's pitch and its first harmonics) must be at least this long [samples].
+/// Low tones (a voice's pitch and its first harmonics) must be at least this long (samples).
 const SHORTEST_LOW: u64 = 8 * 200;
 const LOW_HZ: f32 = 600.0;
 /// Before anybody spoke a beep is at least this high: lower ones are progress tones or music.
 const UNSPOKEN_HZ: f32 = 650.0;
-/// A progress tone that sounds again within this long is one of a cadence [samples].
+/// A progress tone that sounds again within this long is one of a cadence (samples).
 const CADENCE: u64 = 8 * 4300;
 const LOWEST_HZ: f32 = 250.0;
 const HIGHEST_HZ: f32 = 2000.0;
-/// Quiet before and after: this far below the tone [dB].
+/// Quiet before and after: this far below the tone (dB).
 const ALONE_DB: f32 = 7.0;
 
 /// What one hop sounds like, if it is a tone.
@@ -124,7 +124,7 @@ struct Candidate {
     sum_squares: f64,
     first: MediaTime,
     last: MediaTime,
-    /// The band's level shortly before it began [dBFS].
+    /// The band's level shortly before it began (dBFS).
     before_db: f32,
     started: bool,
 }
@@ -188,7 +188,7 @@ impl Candidate {
 pub struct BeepDetector {
     spectrum: Spectrum,
     candidate: Option<Candidate>,
-    /// The band's level in the latest hops, newest first [dBFS].
+    /// The band's level in the latest hops, newest first (dBFS).
     levels: [f32; 12],
     heard_speech: bool,
     /// Where the last steady tone ended, and its frequency: tones that follow one another are a melody or an information tone.

@@ -40,14 +40,14 @@ const FAINT: f32 = 0.25;
 /// Windows before the decision that belong to the start when they are this probable.
 const LOOK_BACK: usize = 3;
 const LOOK_BACK_OVER: f32 = 0.25;
-/// A window is background when it is within this of the noise floor [dB] …
+/// A window is background when it is within this of the noise floor (dB) …
 const OVER_FLOOR_DB: f32 = 10.0;
-/// … and this far below the talker's level [dB].
+/// … and this far below the talker's level (dB).
 const UNDER_TALKER_DB: f32 = 14.0;
-/// The talker's level before anyone spoke [dBFS]; rises fast, falls 0.6 dB a second of speech.
+/// The talker's level before anyone spoke (dBFS); rises fast, falls 0.6 dB a second of speech.
 const FIRST_TALKER_DB: f32 = -26.0;
 const LOWEST_TALKER_DB: f32 = -55.0;
-/// Levels below this are lost packets or a muted line, and say nothing of the noise [dBFS].
+/// Levels below this are lost packets or a muted line, and say nothing of the noise (dBFS).
 const MUTED_DB: f32 = -75.0;
 
 enum Network {

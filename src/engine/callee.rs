@@ -58,11 +58,11 @@ pub struct JournalEntry {
     pub said: Vec<String>,
     /// The keys it received.
     pub digits: String,
-    /// How long it was spoken to, in all [ms].
+    /// How long it was spoken to, in all (ms).
     pub heard_ms: u64,
     /// The mailbox recording, if one was made.
     pub mailbox: Option<PathBuf>,
-    /// From the end of the beep to the first voiced sample of the message [ms].
+    /// From the end of the beep to the first voiced sample of the message (ms).
     pub message_after_beep_ms: Option<u64>,
 }
 

@@ -46,7 +46,7 @@ pub struct WorkerStats {
     pub socket_errors: u64,
     /// Legs that died of a bug.
     pub panics: u64,
-    /// The latest any leg was run after its deadline [µs].
+    /// The latest any leg was run after its deadline (µs).
     pub latest_us: u64,
 }
 

@@ -236,7 +236,7 @@ impl Jitter {
         self.jitter as u32
     }
 
-    /// The estimate [ms].
+    /// The estimate (ms).
     #[must_use]
     pub fn ms(&self) -> f32 {
         self.jitter * 1000.0 / self.clock_hz.max(1) as f32

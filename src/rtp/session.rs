@@ -26,7 +26,7 @@ pub struct SessionConfig {
     pub sequence: u16,
     /// First timestamp; the session reports it until a packet was written.
     pub timestamp: u32,
-    /// Timestamp units per second [Hz]; 8000 for G.711. Both directions.
+    /// Timestamp units per second (Hz); 8000 for G.711. Both directions.
     pub clock_hz: u32,
     /// Canonical name: 16 octets of printable ASCII, random per call (RFC 7022 §4.2).
     pub cname: [u8; 16],
@@ -79,17 +79,17 @@ pub struct Stats {
     pub unconfirmed: u64,
     /// How often the source changed or restarted, the first one not counted.
     pub restarts: u64,
-    /// Interarrival jitter [ms].
+    /// Interarrival jitter (ms).
     pub jitter_ms: f32,
     /// Packets sent.
     pub sent: u64,
     /// Payload octets sent.
     pub octets_sent: u64,
-    /// Round trip [ms], once the far end has reported on a report of ours.
+    /// Round trip (ms), once the far end has reported on a report of ours.
     pub rtt_ms: Option<f32>,
     /// Packets of ours the far end has lost, once it has reported.
     pub remote_lost: Option<i32>,
-    /// Jitter of our stream at the far end [ms], once it has reported.
+    /// Jitter of our stream at the far end (ms), once it has reported.
     pub remote_jitter_ms: Option<f32>,
 }
 

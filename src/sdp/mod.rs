@@ -30,7 +30,7 @@ pub struct LocalMedia {
     /// Number of the session and of its version: a description that differs from an earlier one of the same call
     /// needs a higher one.
     pub session_id: u64,
-    /// Frame length we ask for [ms].
+    /// Frame length we ask for (ms).
     pub ptime_ms: u32,
 }
 
@@ -92,7 +92,7 @@ pub struct Negotiated {
     /// Payload type to send telephone events with, if agreed. We receive them with the number that we offered, which a
     /// well-behaved far end uses too.
     pub event_payload_type: Option<u8>,
-    /// Frame length the far end asks for, else ours [ms].
+    /// Frame length the far end asks for, else ours (ms).
     pub ptime_ms: u32,
     /// Which way media flows, seen from us.
     pub direction: Direction,

@@ -8,7 +8,7 @@ use super::{Codec, Direction, SdpError};
 
 /// Longest description read: ten times what a telephone writes.
 const MAX_LEN: usize = 16 * 1024;
-/// Frame lengths that a far end may ask for [ms].
+/// Frame lengths that a far end may ask for (ms).
 const PTIME_MS: std::ops::RangeInclusive<u32> = 10..=200;
 
 /// Parses a description after reducing it to the lines that matter (`v c m a`): other lines may be missing,
@@ -133,7 +133,7 @@ impl<'a> Stream<'a> {
         self.media.attributes.iter().any(|a| a.attribute == "rtcp-mux")
     }
 
-    /// The frame length it asks for [ms].
+    /// The frame length it asks for (ms).
     pub(super) fn ptime_ms(&self) -> Option<u32> {
         let number = |name| {
             // Some write fractions ("20.0"), which RFC 8866 does not know.

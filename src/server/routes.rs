@@ -27,7 +27,7 @@ use super::store::{CallRecord, Key, lifecycle_name};
 use super::view;
 use crate::call::{HangupSource, Lifecycle};
 
-/// The longest `?wait=` [s].
+/// The longest `?wait=` (s).
 const MAX_WAIT_SECONDS: f64 = 30.0;
 
 /// How long a client may take to send a body.

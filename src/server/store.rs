@@ -20,7 +20,7 @@ use crate::pii::Pii;
 /// How long an `Idempotency-Key` is remembered.
 pub(super) const IDEMPOTENCY_WINDOW: TimeDelta = TimeDelta::hours(24);
 
-/// A call counts against the trial from this much talk on [s].
+/// A call counts against the trial from this much talk on (s).
 const COUNTED_FROM_SECONDS: u64 = 5;
 
 const PATIENCE: Duration = Duration::from_secs(5);

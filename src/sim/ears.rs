@@ -8,7 +8,7 @@ use crate::call::Listener;
 use crate::signal::{Signal, SignalKind, Signals};
 use crate::time::MediaTime;
 
-/// Louder than this is a voice [dBov].
+/// Louder than this is a voice (dBov).
 const VOICE_DBOV: f32 = -45.0;
 /// Loud frames in a row that start speech: 60 ms.
 const LOUD_FRAMES: u32 = 3;

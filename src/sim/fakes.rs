@@ -135,7 +135,7 @@ pub(super) struct Recogniser {
 }
 
 impl Recogniser {
-    /// Words this close beyond the bounds of an utterance belong to it: detectors are not exact [samples].
+    /// Words this close beyond the bounds of an utterance belong to it: detectors are not exact (samples).
     const SLACK: u64 = 8 * 150;
 
     /// The far end's line begins to arrive at `at`.

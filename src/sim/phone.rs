@@ -29,9 +29,9 @@ pub enum Action {
     Beep {
         /// Number of this line.
         utterance: u32,
-        /// Frequency [Hz].
+        /// Frequency (Hz).
         freq_hz: f32,
-        /// Length [ms].
+        /// Length (ms).
         ms: u64,
     },
     /// Stop what is being said.

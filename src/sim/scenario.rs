@@ -41,7 +41,7 @@ const fn one() -> f32 {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "snake_case")]
 pub enum Answer {
-    /// Rings this long [ms], then answers.
+    /// Rings this long (ms), then answers.
     AfterMs(u64),
     /// Refuses with this SIP status, 400–699.
     Reject(u16),
@@ -69,7 +69,7 @@ pub struct Step {
     pub beep: Option<Beep>,
     /// Record what is said into the mailbox.
     pub record: Option<Record>,
-    /// Do nothing for so long [ms].
+    /// Do nothing for so long (ms).
     pub pause_ms: Option<u64>,
     /// Go on at a label.
     pub goto: Option<String>,
@@ -81,13 +81,13 @@ pub struct Step {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Listen {
-    /// Silence that ends the other side's turn [ms].
+    /// Silence that ends the other side's turn (ms).
     #[serde(default = "turn_silence")]
     pub silence_ms: u64,
-    /// The longest wait [ms].
+    /// The longest wait (ms).
     #[serde(default = "turn_timeout")]
     pub timeout_ms: u64,
-    /// Go on in the middle of the other side's turn, once it has spoken this long [ms]: an interruption.
+    /// Go on in the middle of the other side's turn, once it has spoken this long (ms): an interruption.
     pub interrupt_after_ms: Option<u64>,
 }
 
@@ -97,7 +97,7 @@ pub struct Listen {
 pub struct Menu {
     /// Key → label.
     pub keys: BTreeMap<char, String>,
-    /// How long to wait for a key [ms].
+    /// How long to wait for a key (ms).
     #[serde(default = "menu_timeout")]
     pub timeout_ms: u64,
     /// Where to go when none of the keys was pressed in time.
@@ -108,9 +108,9 @@ pub struct Menu {
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Beep {
-    /// Frequency [Hz].
+    /// Frequency (Hz).
     pub freq_hz: f32,
-    /// Length [ms].
+    /// Length (ms).
     pub ms: u64,
 }
 
@@ -118,10 +118,10 @@ pub struct Beep {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Record {
-    /// Silence that ends the recording [ms].
+    /// Silence that ends the recording (ms).
     #[serde(default = "record_silence")]
     pub silence_ms: u64,
-    /// The longest recording [ms].
+    /// The longest recording (ms).
     #[serde(default = "record_longest")]
     pub max_ms: u64,
 }

@@ -61,7 +61,7 @@ impl Resonance {
 /// What a letter sounds like.
 #[derive(Clone, Copy)]
 struct Sound {
-    /// First, second and third resonance [Hz].
+    /// First, second and third resonance (Hz).
     formants: [f32; 3],
     voice: f32,
     noise: f32,

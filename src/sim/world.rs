@@ -32,7 +32,7 @@ use crate::turn::SpokenWord;
 
 const AGENT: &str = "127.0.0.1:20000";
 const CALLEE: &str = "127.0.0.1:30000";
-/// Pitch of our voice, and of a far end whose scenario says 1.0 [Hz].
+/// Pitch of our voice, and of a far end whose scenario says 1.0 (Hz).
 const PITCH_HZ: f32 = 110.0;
 /// A message of the signalling takes this long.
 const SIGNALLING: Duration = Duration::from_millis(20);

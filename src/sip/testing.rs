@@ -47,7 +47,7 @@ enum Fate {
     Late,
 }
 
-/// A command at a time [ms].
+/// A command at a time (ms).
 #[derive(Clone, Copy, Debug)]
 enum Do {
     Call,
@@ -69,7 +69,7 @@ struct World {
     fate: Box<dyn FnMut(u64) -> Fate>,
     plan: BTreeMap<(Instant, usize), (usize, Do)>,
     events: Vec<(u64, usize, Event)>,
-    /// First line of everything sent: time [ms], side, line.
+    /// First line of everything sent: time (ms), side, line.
     wire: Vec<(u64, usize, String)>,
     /// The callee answers by itself: ring at once, answer after so long.
     answer_after: Option<Duration>,

@@ -11,17 +11,17 @@
 use crate::audio::{Frame, Origin};
 use crate::time::{MediaTime, Rate};
 
-/// Holes up to this length are filled with made-up audio [samples]; longer ones are jumps.
+/// Holes up to this length are filled with made-up audio (samples); longer ones are jumps.
 pub(super) const FILLED_HOLE: u32 = 480;
-/// A jump is believed if it lands within this distance of the arrival [samples].
+/// A jump is believed if it lands within this distance of the arrival (samples).
 const PLAUSIBLE: u64 = 1600;
 /// Packets per window of the delay estimate: one second at 20 ms.
 const WINDOW: u32 = 50;
 /// The mapping moves by this much at a time [samples]: one millisecond.
 const STEP: i64 = 8;
-/// Deviations below this are left alone [samples].
+/// Deviations below this are left alone (samples).
 const DEAD_ZONE: i64 = 40;
-/// Earlier than the mapping by more than this, every frame is moved, not one a window [samples].
+/// Earlier than the mapping by more than this, every frame is moved, not one a window (samples).
 const FAR_OFF: i64 = 160;
 
 /// What to do before a packet's samples are pushed.

@@ -8,7 +8,7 @@ use crate::agent::{Action, ClauseSplitter, Delta, ToolCall, parse_call};
 use crate::call::io::Output;
 use crate::call::outcome::{HangupSource, Outcome};
 
-/// The longest reply that is read [bytes].
+/// The longest reply that is read (bytes).
 const MAX_REPLY: usize = 4000;
 /// The most tool calls that are read of one reply.
 const MAX_CALLS: usize = 8;

@@ -9,7 +9,7 @@ use crate::server::phone;
 /// What `server.acknowledge_anonymous` must say.
 pub const ACKNOWLEDGEMENT: &str = "strangers may place calls through my trunk";
 
-/// The longest a call may be allowed to last [s].
+/// The longest a call may be allowed to last (s).
 const MAX_CALL_SECONDS: u64 = 4 * 3600;
 
 impl Config {

@@ -6,7 +6,7 @@ use super::header::{Address, CSeq, Header, Headers, Name, Via, split_list};
 use super::uri::Uri;
 use super::{Message, Method, Start};
 
-/// The largest message read [bytes]: what fits a UDP datagram.
+/// The largest message read (bytes): what fits a UDP datagram.
 pub const MAX_MESSAGE_BYTES: usize = 65_535;
 /// The most header lines read.
 pub const MAX_HEADERS: usize = 256;

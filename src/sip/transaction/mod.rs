@@ -451,7 +451,7 @@ mod tests {
         }
     }
 
-    /// Every send [ms] until nothing is due, and the end of the machine [ms].
+    /// Every send (ms) until nothing is due, and the end of the machine (ms).
     fn schedule<T>(
         machine: &mut T,
         out: &mut Outbox,

