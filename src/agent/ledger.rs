@@ -253,6 +253,10 @@ impl Flight {
         while !self.text.is_char_boundary(bytes) {
             bytes -= 1;
         }
+        if bytes == 0 {
+            // Marks that open the text close no word.
+            return 0;
+        }
         // The mark that closes a word is not a word of its own.
         let marks = self.text[bytes..].chars().take_while(|c| c.is_ascii_punctuation());
         bytes + marks.map(char::len_utf8).sum::<usize>()
@@ -304,6 +308,13 @@ mod tests {
             l.voiced(7, 9000, vec![word(3, 3000), word(11, 6000), word(14, 9000)], false);
             assert_eq!(l.cut(7, sent, AT).expect("known").text, text, "{sent}");
         }
+    }
+
+    #[test]
+    fn marks_before_the_first_word_are_not_said_without_it() {
+        let mut l = ledger("\"Yes\", he said.", 0);
+        l.voiced(7, 9000, vec![word(5, 3000)], false);
+        assert_eq!(l.cut(7, 2999, AT).expect("known").text, "");
     }
 
     #[test]
