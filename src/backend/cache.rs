@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 
 use crate::backend::{BackendError, SpeechChunk, SpokenWord, TextToSpeech, TtsStream, Voice};
 
-/// Clauses longer than this are rarely said twice (bytes).
+/// Clauses longer than this are rarely said twice [bytes].
 const MAX_TEXT: usize = 400;
 /// Samples of one clause that are kept: 30 s.
 const MAX_CLAUSE_SAMPLES: usize = 30 * 8000;
