@@ -1,5 +1,6 @@
 //! Remembers synthesised clauses, so that what every call says alike (the disclosure above all) costs nothing and
-//! starts at once.
+//! starts at once. Calls that want the same clause at the same time wait for the one that voices it first: many calls
+//! placed together would otherwise all voice the same words and starve each other.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,6 +13,8 @@ use crate::backend::{BackendError, SpeechChunk, SpokenWord, TextToSpeech, TtsStr
 const MAX_TEXT: usize = 400;
 /// Samples of one clause that are kept: 30 s.
 const MAX_CLAUSE_SAMPLES: usize = 30 * 8000;
+/// Chunks voiced ahead of the listener: a clause fits, so that a slow listener holds up nobody who waits for it.
+const MAX_CHUNKS_AHEAD: usize = 64;
 
 /// A synthesiser that keeps the clauses it voiced lately.
 pub struct CachedSpeech {
@@ -32,6 +35,8 @@ struct Memory {
     order: VecDeque<Key>,
     samples: usize,
     capacity: usize,
+    /// Clauses that are being voiced now; whoever holds the lock voices.
+    voicing: HashMap<Key, Arc<tokio::sync::Mutex<()>>>,
 }
 
 /// Voice, pitch and speed in thousandths, text.
@@ -41,8 +46,13 @@ impl CachedSpeech {
     /// Keeps up to `seconds` of speech (16 kB a second).
     #[must_use]
     pub fn new(inner: Arc<dyn TextToSpeech>, seconds: usize) -> Self {
-        let memory =
-            Memory { clauses: HashMap::new(), order: VecDeque::new(), samples: 0, capacity: seconds * 8000 };
+        let memory = Memory {
+            clauses: HashMap::new(),
+            order: VecDeque::new(),
+            samples: 0,
+            capacity: seconds * 8000,
+            voicing: HashMap::new(),
+        };
         Self { inner, memory: Arc::new(Mutex::new(memory)) }
     }
 }
@@ -50,7 +60,7 @@ impl CachedSpeech {
 impl TextToSpeech for CachedSpeech {
     fn speak(&self, voice: &Voice) -> Result<TtsStream, BackendError> {
         let (text, texts) = mpsc::channel(16);
-        let (audio_tx, audio) = mpsc::channel(16);
+        let (audio_tx, audio) = mpsc::channel(MAX_CHUNKS_AHEAD);
         let session = Session {
             inner: Arc::clone(&self.inner),
             memory: Arc::clone(&self.memory),
@@ -85,16 +95,42 @@ impl Session {
                 (self.voice.speed * 1e3) as u32,
                 text,
             );
-            let known = self.memory.lock().unwrap_or_else(PoisonError::into_inner).clauses.get(&key).cloned();
-            let goes_on = match known {
+            let goes_on = match self.known(&key) {
                 Some(clause) => self.replay(&clause).await,
-                None => self.voice_clause(&key).await,
+                None => self.voice_or_wait(&key).await,
             };
             if !goes_on {
                 return;
             }
             self.text_before += key.3.len();
         }
+    }
+
+    fn known(&self, key: &Key) -> Option<Arc<Clause>> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner).clauses.get(key).cloned()
+    }
+
+    /// Voices the clause, unless another session is at it: then waits for it to be known, or for its turn.
+    async fn voice_or_wait(&mut self, key: &Key) -> bool {
+        if key.3.len() > MAX_TEXT {
+            return self.voice_clause(key).await;
+        }
+        let voicing = {
+            let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(memory.voicing.entry(key.clone()).or_default())
+        };
+        let turn = tokio::select! {
+            turn = voicing.lock_owned() => Some(turn),
+            () = self.audio.closed() => None,
+        };
+        let goes_on = match (&turn, self.known(key)) {
+            (None, _) => false,
+            (Some(_), Some(clause)) => self.replay(&clause).await,
+            (Some(_), None) => self.voice_clause(key).await,
+        };
+        drop(turn);
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner).forget_voicing(key);
+        goes_on
     }
 
     async fn replay(&mut self, clause: &Clause) -> bool {
@@ -151,6 +187,13 @@ impl Session {
 }
 
 impl Memory {
+    /// Drops the lock of a clause that nobody voices and nobody waits for.
+    fn forget_voicing(&mut self, key: &Key) {
+        if self.voicing.get(key).is_some_and(|voicing| Arc::strong_count(voicing) == 1) {
+            self.voicing.remove(key);
+        }
+    }
+
     fn remember(&mut self, key: Key, clause: Clause) {
         self.samples += clause.samples.len();
         if let Some(before) = self.clauses.insert(key.clone(), Arc::new(clause)) {
@@ -220,6 +263,27 @@ mod tests {
         assert_eq!(first.0, 130);
         assert_eq!(first.1[1], SpokenWord { text_end: 13, end_sample: 130 });
         assert_eq!(count.load(Ordering::Relaxed), 2, "two clauses, each voiced once");
+    }
+
+    #[tokio::test]
+    async fn calls_that_say_the_same_at_once_voice_it_once() {
+        let inner = Counting::default();
+        let count = Arc::clone(&inner.0);
+        let tts = CachedSpeech::new(Arc::new(inner), 60);
+        let (a, b, c) = tokio::join!(say(&tts, &["Hello."]), say(&tts, &["Hello."]), say(&tts, &["Hello."]));
+        assert!(a == b && b == c && a.0 == 60, "{a:?} {b:?} {c:?}");
+        assert_eq!(count.load(Ordering::Relaxed), 1);
+        assert!(tts.memory.lock().expect("no panic").voicing.is_empty(), "nobody waits any more");
+    }
+
+    #[tokio::test]
+    async fn when_the_first_is_cut_off_the_next_voices() {
+        let inner = Counting::default();
+        let tts = CachedSpeech::new(Arc::new(inner), 60);
+        let cut = tts.speak(&Voice::default()).expect("speaks");
+        cut.text.send("Hello.".to_owned()).await.expect("takes text");
+        drop(cut);
+        assert_eq!(say(&tts, &["Hello."]).await.0, 60);
     }
 
     #[tokio::test]
