@@ -331,40 +331,51 @@ fn whichever_packet_is_lost_the_call_ends_cleanly() {
     println!("{calls} calls took {:?}", start.elapsed());
 }
 
-#[test]
-fn whichever_backend_call_goes_wrong_the_call_ends_cleanly() {
+/// Lets each call of each backend go wrong in each way, alone and with all that follow.
+fn sweep(name: &str) {
     let start = std::time::Instant::now();
+    let whole = run(call_to(shipped(name))).calls;
     let mut calls = 0;
-    for name in ["receptionist", "voicemail", "menu"] {
-        let whole = run(call_to(shipped(name))).calls;
-        println!("{name}: {whole:?}");
-        for how in [Failure::Error, Failure::Silence, Failure::Halfway, Failure::Nonsense] {
-            for (backend, count) in [(0, whole.recognition), (1, whole.language), (2, whole.synthesis)] {
-                // One call, and all from one on.
-                let one = (0..count).map(|i| i..i + 1);
-                let all = (0..count).map(|i| i..u32::MAX);
-                for range in one.chain(all) {
-                    let fault = Some(Fault { calls: range.clone(), how });
-                    let faults = match backend {
-                        0 => Faults { recognition: fault, ..Faults::default() },
-                        1 => Faults { language: fault, ..Faults::default() },
-                        _ => Faults { synthesis: fault, ..Faults::default() },
-                    };
-                    let call = run(WorldConfig { faults, ..call_to(shipped(name)) });
-                    calls += 1;
-                    let what = format!("{name}, backend {backend}, {how:?} {range:?}");
-                    assert!(
-                        call.took < Duration::from_secs(180),
-                        "{what}: {:?}\n{}",
-                        call.took,
-                        transcript(&call)
-                    );
-                    if std::env::var_os("SHOW").is_some() {
-                        println!("{what}: {:?} after {:?}", call.report.outcome, call.took);
-                    }
+    for how in [Failure::Error, Failure::Silence, Failure::Halfway, Failure::Nonsense] {
+        for (backend, count) in [(0, whole.recognition), (1, whole.language), (2, whole.synthesis)] {
+            let one = (0..count).map(|i| i..i + 1);
+            let all = (0..count.min(2)).map(|i| i..u32::MAX);
+            for range in one.chain(all) {
+                let what = format!("{name}, backend {backend}, {how:?} {range:?}");
+                let fault = Some(Fault { calls: range, how });
+                let faults = match backend {
+                    0 => Faults { recognition: fault, ..Faults::default() },
+                    1 => Faults { language: fault, ..Faults::default() },
+                    _ => Faults { synthesis: fault, ..Faults::default() },
+                };
+                let mut config = WorldConfig { faults, ..call_to(shipped(name)) };
+                // A menu that is never understood repeats itself to the end.
+                config.call.max_duration = Duration::from_secs(120);
+                let call = run(config);
+                calls += 1;
+                let expected = [Outcome::Completed, Outcome::VoicemailDetected, Outcome::SystemError];
+                let outcome = call.report.outcome;
+                assert!(expected.contains(&outcome), "{what}: {outcome:?}\n{}", transcript(&call));
+                if std::env::var_os("SHOW").is_some() {
+                    println!("{what}: {outcome:?} after {:?}", call.took);
                 }
             }
         }
     }
-    println!("{calls} calls took {:?}", start.elapsed());
+    println!("{name}: {calls} calls took {:?}", start.elapsed());
+}
+
+#[test]
+fn whichever_backend_call_goes_wrong_a_call_to_a_person_ends_cleanly() {
+    sweep("receptionist");
+}
+
+#[test]
+fn whichever_backend_call_goes_wrong_a_call_to_a_mailbox_ends_cleanly() {
+    sweep("voicemail");
+}
+
+#[test]
+fn whichever_backend_call_goes_wrong_a_call_to_a_menu_ends_cleanly() {
+    sweep("menu");
 }
