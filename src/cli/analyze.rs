@@ -123,8 +123,7 @@ impl Framer {
 fn print(file: &Path, event: &AnalysisEvent, as_json: bool) {
     let file = file.display().to_string();
     if as_json {
-        let mut line = serde_json::to_value(event).expect("an event is plain data");
-        line["file"] = file.into();
+        let line = serde_json::to_string(&Line { file: &file, event }).expect("an event is plain data");
         println!("{line}");
         return;
     }
@@ -137,4 +136,12 @@ fn print(file: &Path, event: &AnalysisEvent, as_json: bool) {
     ];
     let detail: Vec<String> = detail.into_iter().flatten().collect();
     println!("{file}  {:7.2} {end} s  {:<12} {}", event.start_s, event.event, detail.join(", "));
+}
+
+/// One line of `--json`.
+#[derive(serde::Serialize)]
+struct Line<'a> {
+    file: &'a str,
+    #[serde(flatten)]
+    event: &'a AnalysisEvent,
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressStyle};
 use patchcord::backend::cache::CachedSpeech;
 use patchcord::backend::local::inference::InferencePool;
-use patchcord::backend::local::models::{Model, ModelCache, ModelError, Progress, Stage};
+use patchcord::backend::local::models::{Model, ModelCache, ModelError, ModelPaths, Progress, Stage};
 use patchcord::backend::local::piper::{LocalPiper, Piper};
 use patchcord::backend::local::whisper::{LocalWhisper, Whisper};
 use patchcord::backend::openai::{OpenAi, OpenAiConfig};
@@ -15,7 +15,7 @@ use patchcord::backend::scripted::Scripted;
 use patchcord::backend::{LanguageModel, TextToSpeech};
 use patchcord::engine::Backends;
 use patchcord::pii::Pii;
-use patchcord::server::config::{LlmKind, OpenAiSettings, SttKind, TtsKind};
+use patchcord::server::config::{LlmKind, ModelSettings, OpenAiSettings, SttKind, TtsKind};
 
 use super::Failure;
 
@@ -24,6 +24,16 @@ const LLM_STALL: Duration = Duration::from_secs(20);
 
 /// Synthesised speech that is kept for the next call [s]: the disclosure and whatever else is said often.
 const REMEMBERED_SECONDS: usize = 300;
+
+/// The models a configuration means: the cache, and folders of the user's own.
+pub(super) fn cache(settings: &ModelSettings) -> ModelCache {
+    ModelCache::open(settings.dir.clone()).with_paths(ModelPaths {
+        whisper: settings.whisper.clone(),
+        piper: settings.piper.clone(),
+        cmudict: settings.cmudict.clone(),
+        silero: settings.silero.clone(),
+    })
+}
 
 /// Makes sure that every model is in the cache, fetching what is missing and saying so.
 pub(super) fn ensure_models(cache: &ModelCache) -> Result<(), Failure> {
@@ -130,4 +140,22 @@ fn open_ai(settings: &OpenAiSettings) -> Result<OpenAi, Failure> {
 /// The voice-activity weights, where they are in the cache.
 pub(super) fn vad_weights(cache: &ModelCache) -> Option<PathBuf> {
     cache.require(Model::Silero).ok().map(|dir| dir.join("silero_vad.onnx"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_model_can_lie_in_a_folder_of_the_users_own() {
+        let config = patchcord::server::Config::parse(
+            "[models]\ndir = \"/c\"\nwhisper = \"/w\"\npiper = \"/p\"\ncmudict = \"/d\"\nsilero = \"/s\"\n",
+            std::path::Path::new("patchcord.toml"),
+        )
+        .expect("valid");
+        let cache = cache(&config.models);
+        let dirs = Model::ALL.map(|m| cache.dir(m).display().to_string());
+        assert_eq!(dirs, ["/w", "/p", "/d", "/s"]);
+        assert_eq!(cache.root(), std::path::Path::new("/c"));
+    }
 }

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use clap::Args;
 use patchcord::agent::DISCLOSURE;
 use patchcord::backend::Voice;
-use patchcord::backend::local::models::ModelCache;
 use patchcord::engine::{Backends, Engine};
 use patchcord::server::{Config, Server};
 
@@ -39,7 +38,7 @@ pub(super) async fn run(args: ServeArgs) -> Result<ExitCode, Failure> {
 
 /// Brings up models and engine, and binds the service.
 pub(super) async fn bind(config: Config) -> Result<Server, Failure> {
-    let cache = ModelCache::open(config.models.dir.clone());
+    let cache = local::cache(&config.models);
     local::ensure_models(&cache)?;
     let b = &config.backends;
     let backends = local::backends(&cache, b.stt, b.tts, b.llm, b.openai.as_ref())?;

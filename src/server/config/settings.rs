@@ -283,6 +283,14 @@ pub struct OpenAiSettings {
 pub struct ModelSettings {
     /// Folder of the local models; unset: the user's cache folder.
     pub dir: Option<PathBuf>,
+    /// Folder with the recogniser's files instead of the cache's.
+    pub whisper: Option<PathBuf>,
+    /// Folder with the voice's files instead of the cache's.
+    pub piper: Option<PathBuf>,
+    /// Folder with the pronouncing dictionary instead of the cache's.
+    pub cmudict: Option<PathBuf>,
+    /// Folder with the voice-activity weights instead of the cache's.
+    pub silero: Option<PathBuf>,
 }
 
 /// `[voices.NAME]`.
