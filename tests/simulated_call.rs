@@ -1,5 +1,6 @@
 //! Whole calls on a virtual clock: agent, detectors, RTP and turn-taking are real, the network and the backends not.
 #![cfg(feature = "engine")]
+#![allow(clippy::disallowed_methods, reason = "prints run times")]
 
 use std::time::Duration;
 

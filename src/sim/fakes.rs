@@ -228,7 +228,7 @@ mod tests {
         ears.line_cut(1, voice::spoken_samples("One two three"));
         assert_eq!(ears.partial(1, at(1800)).as_deref(), Some("One two"));
         let job = ears.begin(1);
-        assert_eq!(ears.finish(1, job, at(1600)).as_deref(), Some("One two"));
+        assert_eq!(ears.finish(1, job, at(1500)).as_deref(), Some("One two"));
         ears.listen(2, at(1700));
         let job = ears.begin(2);
         assert_eq!(ears.finish(2, job, at(3000)).as_deref(), Some("three"));
