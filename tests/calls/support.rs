@@ -171,13 +171,6 @@ impl Service {
         call
     }
 
-    /// Polls until the call is finalized.
-    pub(super) fn finalized(&self, key: &str, id: &str, limit: Duration) -> Value {
-        wait_for("the call is finalized", limit, || {
-            Some(self.call(key, id)).filter(|call| call["lifecycle"] == "finalized")
-        })
-    }
-
     /// The recording, through the redirect to its signed link.
     pub(super) fn recording(&self, key: &str, id: &str) -> Vec<u8> {
         let redirect = http(self.address, "GET", &format!("/call/{id}/recording"), Some(key), None);
