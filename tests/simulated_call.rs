@@ -261,7 +261,7 @@ fn a_menu_gets_the_digit_and_leads_to_a_person() {
     assert_eq!(call.keys, "2", "{}", transcript(&call));
     let tools = turns(&call, Role::System);
     assert!(tools.iter().any(|t| t.tool.as_ref().is_some_and(|t| t.name == "send_dtmf")));
-    assert!(call.said.iter().any(|s| s.contains("you are booked")), "{:?}", call.said);
+    assert!(call.said.iter().any(|s| s.contains("Your appointment is at")), "{:?}", call.said);
     assert!(turns(&call, Role::Assistant).len() >= 3, "{}", transcript(&call));
 }
 

@@ -51,7 +51,8 @@ enum Command {
 /// What went wrong, in words for a person.
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
-/// Parses the arguments, runs the command, and says how it went: 0 fine, 1 it ended badly, 2 the input was wrong.
+/// Parses the arguments, runs the command, and says how it went: 0 fine, 1 it did not work out (2 for arguments that
+/// make no sense, and for recordings that cannot be analysed).
 pub(crate) fn main() -> ExitCode {
     let cli = Cli::parse();
     init_logging(&cli.log);

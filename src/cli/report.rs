@@ -13,7 +13,9 @@ pub(super) fn print_outcome(call: &Value) {
         println!("answered by:  {} ({})", text(&by["class"]), evidence.join("; "));
     }
     let task = &call["task_result"];
-    println!("task:         {} — {}", text(&task["status"]), text(&task["summary"]));
+    if task["status"] != "unknown" || task["summary"] != "" {
+        println!("task:         {} — {}", text(&task["status"]), text(&task["summary"]));
+    }
     println!(
         "ended:        {} (SIP {}), by {}",
         text(&call["hangup_cause"]),

@@ -188,10 +188,10 @@ impl<'a> Talk<'a> {
     }
 
     fn thank_and_end(&self) -> Action {
-        let answer = self
-            .request
-            .messages
-            .iter()
+        // What came before the task was stated (a greeting, a menu) is no answer to it.
+        let messages = self.request.messages.iter();
+        let answer = messages
+            .skip_while(|m| !matches!(m, Message::Assistant { text, .. } if !text.is_empty()))
             .filter_map(|m| if let Message::User { text } = m { Some(text.trim()) } else { None })
             .max_by_key(|t| t.len())
             .unwrap_or_default();
@@ -400,6 +400,21 @@ mod tests {
         let tool = tool.expect("ends the call");
         assert_eq!(tool.name, "end_call");
         assert!(tool.arguments.contains("\"achieved\""), "{}", tool.arguments);
+    }
+
+    #[test]
+    fn the_summary_quotes_the_answer_and_not_the_menu_before_it() {
+        let menu = "Thank you for calling. For billing, press one. For appointments, press two. For hours, press three.";
+        let said = [
+            ("user", menu),
+            ("assistant", ""),
+            ("user", "Appointments, good morning."),
+            ("assistant", STATED),
+            ("user", "Yes, at three o'clock."),
+        ];
+        let (_, tool) = talk("human", &said);
+        let arguments = tool.expect("ends the call").arguments;
+        assert!(arguments.contains("The callee said: Yes, at three o'clock."), "{arguments}");
     }
 
     #[test]

@@ -18,6 +18,9 @@ const NOBODY_THERE: &str = "I cannot hear anyone, so I will hang up now. Goodbye
 const NOT_CAUGHT: &str = "Sorry, I did not catch that. Could you say it again?";
 const CANNOT_HEAR: &str = "I am sorry, I cannot hear you properly and must end this call. Goodbye.";
 
+/// The longest text of one turn that is believed (bytes): minutes of fast talk.
+const MAX_TURN_TEXT: usize = 8000;
+
 impl Machine {
     /// A detector found something.
     pub(super) fn on_signal(&mut self, signal: &Signal) {
@@ -69,10 +72,12 @@ impl Machine {
     pub(super) fn on_heard(&mut self, heard: Heard) {
         match heard {
             Heard::Partial { utterance, text } => {
+                let text = bounded(text);
                 self.answer.handle_words(&text, false, self.heard_from, self.line);
                 self.turn.handle_partial(self.now, utterance, &text);
             }
             Heard::Final { utterance, text, words } => {
+                let text = bounded(text);
                 self.answer.handle_words(&text, true, self.heard_from, self.line);
                 // A verdict decides what becomes of the turn.
                 self.drain_answer();
@@ -256,4 +261,12 @@ impl Machine {
             summary.clone_into(&mut self.task_result.summary);
         }
     }
+}
+/// More words than anybody says in one turn are a recogniser's nonsense, and are not carried on.
+fn bounded(mut text: String) -> String {
+    if text.len() > MAX_TURN_TEXT {
+        let end = (0..=MAX_TURN_TEXT).rev().find(|&i| text.is_char_boundary(i)).unwrap_or(0);
+        text.truncate(end);
+    }
+    text
 }

@@ -202,3 +202,13 @@ fn failing_any_one_backend_call_still_ends_cleanly() {
         assert_eq!(call.hang_ups.len(), 1, "{failed}");
     }
 }
+
+#[test]
+fn endless_words_of_a_recogniser_are_not_carried_on() {
+    let endless: &'static str = Box::leak("word \u{e9} ".repeat(20_000).into_boxed_str());
+    let mut call = Driver::new("Book a table", vec![line(When::At(1300), 800, endless)], model());
+    call.at(20_000, Input::HangUp(HangupSource::User));
+    let report = call.call();
+    let longest = report.transcript.iter().map(|t| t.text.len()).max().unwrap_or_default();
+    assert!((1..=8000).contains(&longest), "{longest} bytes in one turn");
+}
