@@ -1,4 +1,4 @@
-//! Patchcord puts an AI agent on the phone.
+#![doc = include_str!("../README.md")]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod agent;

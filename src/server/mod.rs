@@ -1,4 +1,4 @@
-//! The call API over HTTP (`docs/api` is the contract): routes, keys, limits and the store, on top of the library's
+//! The call API over HTTP (`docs/api.md` is the contract): routes, keys, limits and the store, on top of the library's
 //! public API and nothing else.
 //!
 //! In: HTTP requests and a [`Dialer`] (an [`crate::engine::Engine`], or a fake in tests). Out: answers as the
