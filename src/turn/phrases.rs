@@ -14,22 +14,10 @@ const CONTINUERS: &[&str] = &[
     "my", "of", "on", "or", "our", "so", "that's", "the", "then", "to", "uh", "um", "with", "your",
 ];
 
-/// Turns that are whole however short.
-const COMPLETE: &[&str] = &[
-    "bye",
-    "bye bye",
-    "go ahead",
-    "goodbye",
-    "hello",
-    "hi",
-    "no",
-    "no thank you",
-    "no thanks",
-    "thank you",
-    "thanks",
-    "yes",
-    "yes please",
-];
+/// Turns that are whole however short. A bare "yes", "no" or "thank you" is not among them: people go on after it, and an
+/// early answer would talk over what they say.
+const COMPLETE: &[&str] =
+    &["bye", "bye bye", "go ahead", "goodbye", "hello", "hi", "no thank you", "no thanks", "yes please"];
 
 const NUMBER_WORDS: &[&str] =
     &["zero", "oh", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "double"];
@@ -101,6 +89,8 @@ mod tests {
             assert!(!looks_unfinished(text), "{text}");
         }
         assert!(looks_complete("Hello.") && looks_complete("May I ask who is calling?"));
-        assert!(!looks_complete("We open at nine."));
+        for text in ["We open at nine.", "Yes.", "No.", "Thank you."] {
+            assert!(!looks_complete(text), "{text}");
+        }
     }
 }
